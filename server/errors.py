@@ -90,7 +90,7 @@ class Forbidden(ParseError):
 
 
 class HttpError(Exception):
-    """An error answered with a status and a body that carries no Parse code (``{"error": ...}``)."""
+    """An error whose body carries no Parse code: ``{"error": ...}`` alone."""
 
     def __init__(self, http_status: int, message: str, detail: str | None = None) -> None:
         super().__init__(http_status, message)

@@ -24,10 +24,6 @@ import orjson
 WireObject: TypeAlias = dict[str, Any]
 StoredDocument: TypeAlias = dict[str, Any]
 
-FIELD_TYPES = frozenset(
-    "String Number Boolean Date Object Array GeoPoint File Bytes Polygon Pointer Relation ACL".split()
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Field:

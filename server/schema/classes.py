@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from server.storage.documents import Layout
 from server.values import Field
 
 DEFAULT_FIELDS: Mapping[str, Field] = {
@@ -23,7 +24,9 @@ class ClassSchema:
 
     ``clp`` is Parse's own form as stored (``{"find": {"*": True}, ...}``), ``None`` when it was
     never set (public). ``append_only`` comes from ``schema.json``: objects can be created and
-    read, but nobody, the master key included, changes or deletes them.
+    read, but nobody, the master key included, changes or deletes them. ``protected_fields``: entity
+    (``*``, ``authenticated``, ``role:X``, a user id, ``userField:f``) to the fields it must not see,
+    the configured defaults included.
     """
 
     name: str
@@ -31,6 +34,11 @@ class ClassSchema:
     clp: Mapping[str, Any] | None = None
     indexes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     append_only: bool = False
+    protected_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.name, self.fields)
 
     @cached_property
     def relations(self) -> tuple[str, ...]:

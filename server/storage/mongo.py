@@ -95,7 +95,9 @@ def translated_errors() -> Iterator[None]:
 class Database:
     """One MongoDB database. Class names are collection names with the configured prefix."""
 
-    def __init__(self, client: AsyncMongoClient[dict[str, Any]], name: str, prefix: str = "") -> None:
+    def __init__(
+        self, client: AsyncMongoClient[dict[str, Any]], name: str, prefix: str = ""
+    ) -> None:
         self.client = client
         self.prefix = prefix
         self.raw: AsyncDatabase[dict[str, Any]] = client.get_database(name, codec_options=_CODEC)

@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.access.caller import Context
+from server.errors import ParseError, object_not_found
 from server.values import StoredDocument, WireObject
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A create's outcome. ``status`` 200: an existing object was found (log-in by authData)."""
+
+    object_id: str
+    response: WireObject
+    status: int = 201
 
 
 @dataclass(slots=True)
@@ -22,6 +32,7 @@ class Write:
     ``document``: the stored document after the write (set before `ClassRules.after`).
     ``stored_set``/``stored_unset``: what rules store beside the body, by storage key.
     ``response``: what the answer carries beside the pipeline's own members.
+    ``answer``: set by `ClassRules.check` of a create: this is the outcome, nothing is written.
     """
 
     class_name: str
@@ -33,6 +44,7 @@ class Write:
     stored_set: dict[str, Any] = field(default_factory=dict)
     stored_unset: set[str] = field(default_factory=set)
     response: WireObject = field(default_factory=dict)
+    answer: Saved | None = None
 
 
 class NoRules:
@@ -45,6 +57,21 @@ class NoRules:
 
     needs_original = False
     needs_document = False
+
+    def scope(self, ctx: Context) -> StoredDocument | None:
+        """A stored filter which every find, get, update and delete of the class is limited to.
+
+        ``None``: no limit. Raises when the caller may not ask at all.
+        """
+        return None
+
+    def missing(self, ctx: Context, object_id: str) -> ParseError:
+        """The refusal of an update or delete that found nothing the caller may write."""
+        return object_not_found()
+
+    def duplicate(self, error: ParseError, stored_keys: tuple[str, ...]) -> ParseError:
+        """The refusal of a write that a unique index over ``stored_keys`` refused."""
+        return error
 
     async def check(self, ctx: Context, write: Write) -> None:
         """Before hooks: restricted fields, auth data. May change ``write.body``; raises."""
@@ -60,12 +87,3 @@ class NoRules:
 
     async def after_delete(self, ctx: Context, object_id: str, document: StoredDocument) -> None:
         """After the delete: what must go with the object."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A create's outcome. ``status`` 200: an existing object was found (log-in by authData)."""
-
-    object_id: str
-    response: WireObject
-    status: int = 201

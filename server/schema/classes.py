@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from server.storage.documents import Layout
+from server.schema.constraints import Check, compile_checks
 from server.values import Field
 
 DEFAULT_FIELDS: Mapping[str, Field] = {
@@ -23,10 +23,11 @@ class ClassSchema:
     """One class: its columns, class-level permissions and indexes.
 
     ``clp`` is Parse's own form as stored (``{"find": {"*": True}, ...}``), ``None`` when it was
-    never set (public). ``append_only`` comes from ``schema.json``: objects can be created and
-    read, but nobody, the master key included, changes or deletes them. ``protected_fields``: entity
-    (``*``, ``authenticated``, ``role:X``, a user id, ``userField:f``) to the fields it must not see,
-    the configured defaults included.
+    never set (public). ``protected_fields`` maps an entity to hidden columns: those of ``clp``
+    and those of the server's ``protectedFields`` option in one. ``options`` are the columns'
+    options as stored (``{"stars": {"required": True}}``), unknown ones included.
+    ``append_only`` comes from ``schema.json``: objects can be created and read, but nobody, the
+    master key included, changes or deletes them.
     """
 
     name: str
@@ -35,10 +36,7 @@ class ClassSchema:
     indexes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     append_only: bool = False
     protected_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @cached_property
-    def layout(self) -> Layout:
-        return Layout(self.name, self.fields)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def relations(self) -> tuple[str, ...]:
@@ -51,6 +49,11 @@ class ClassSchema:
     @cached_property
     def defaults(self) -> Mapping[str, Any]:
         return {n: spec.default for n, spec in self.fields.items() if spec.default is not None}
+
+    @cached_property
+    def checks(self) -> Mapping[str, Check]:
+        """The compiled constraints of the columns that have any; see `check_constraints`."""
+        return compile_checks(self.fields)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What tests share: a MongoDB, the server in this process or its own, the peer, HTTP clients."""

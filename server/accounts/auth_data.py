@@ -9,6 +9,7 @@ from typing import Any
 from server.access.caller import Context
 from server.accounts.providers import ANONYMOUS, AuthRequest, Providers, unsupported
 from server.errors import Code, ParseError
+from server.storage.documents import encode_nested
 from server.storage.mongo import Database
 from server.values import StoredDocument, WireObject
 
@@ -18,17 +19,24 @@ _MOST_PROVIDERS = 50
 
 @dataclass(slots=True)
 class Checked:
-    """``data``: provider to what is to be stored, ``None`` to unlink. ``response``: for clients."""
+    """``data``: provider to what is to be stored, ``None`` to unlink. ``response``: for clients.
+
+    ``consumed``: providers that changed what they keep, such as one-time codes.
+    """
 
     data: WireObject = field(default_factory=dict)
     response: WireObject = field(default_factory=dict)
+    consumed: set[str] = field(default_factory=set)
 
-    def stored(self) -> tuple[dict[str, Any], set[str]]:
-        """The storage keys to set, and those to unset."""
-        return (
-            {STORED_PREFIX + name: data for name, data in self.data.items() if data is not None},
-            {STORED_PREFIX + name for name, data in self.data.items() if data is None},
-        )
+
+def storage_changes(auth_data: WireObject) -> tuple[dict[str, Any], set[str]]:
+    """The storage keys to set, and those to unset, for ``{provider: data or None}``."""
+    to_set = {
+        STORED_PREFIX + name: encode_nested(data)
+        for name, data in auth_data.items()
+        if data is not None
+    }
+    return to_set, {STORED_PREFIX + name for name, data in auth_data.items() if data is None}
 
 
 def already_linked() -> ParseError:
@@ -54,7 +62,8 @@ def read(value: Any) -> WireObject:
         kind = "Array" if isinstance(value, list) else "Number"
         kind = "Boolean" if isinstance(value, bool) else kind
         raise ParseError(
-            Code.INCORRECT_TYPE, f"schema mismatch for _User.authData; expected Object but got {kind}"
+            Code.INCORRECT_TYPE,
+            f"schema mismatch for _User.authData; expected Object but got {kind}",
         )
     if "__op" in value or len(value) > _MOST_PROVIDERS:
         raise unsupported()
@@ -76,7 +85,7 @@ def changed(auth_data: WireObject, stored: Mapping[str, Any]) -> WireObject:
     return {
         name: data
         for name, data in auth_data.items()
-        if name != ANONYMOUS and (data is None or not _is_part(data, stored.get(name)))
+        if data is None or (name != ANONYMOUS and not _is_part(data, stored.get(name)))
     }
 
 
@@ -142,6 +151,8 @@ class AuthData:
                 checked.response[name] = answer.response
             if not answer.do_not_save:
                 checked.data[name] = data if answer.save is None else answer.save
+            if answer.save is not None:
+                checked.consumed.add(name)
         return checked
 
     def require_additional(self, auth_data: Any, user: StoredDocument) -> None:

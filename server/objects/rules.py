@@ -58,13 +58,6 @@ class NoRules:
     needs_original = False
     needs_document = False
 
-    def scope(self, ctx: Context) -> StoredDocument | None:
-        """A stored filter which every find, get, update and delete of the class is limited to.
-
-        ``None``: no limit. Raises when the caller may not ask at all.
-        """
-        return None
-
     def missing(self, ctx: Context, object_id: str) -> ParseError:
         """The refusal of an update or delete that found nothing the caller may write."""
         return object_not_found()

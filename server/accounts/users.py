@@ -12,6 +12,7 @@ from server.access.callers import CallerResolver
 from server.accounts import auth_data as linking
 from server.accounts.auth_data import STORED_PREFIX, AuthData
 from server.accounts.passwords import Passwords
+from server.accounts.providers import unsupported
 from server.accounts.sessions import CLOUD_INSTALLATION, Sessions, created_with
 from server.errors import Code, Forbidden, ParseError
 from server.objects.rules import NoRules, Saved, Write
@@ -102,7 +103,7 @@ class UserRules(NoRules):
         else:
             self._require_writer(ctx, write)
             if write.body.get("authData", 0) in (None, ""):
-                raise linking.unsupported()
+                raise unsupported()
         if "authData" in write.body:
             await self._check_auth_data(ctx, write)
         if write.answer is None and "emailVerified" in write.body and not ctx.caller.is_privileged:
@@ -167,7 +168,7 @@ class UserRules(NoRules):
             return
         auth_data = linking.read(write.body.pop("authData"))
         if any(not linking.is_name(name) for name in auth_data):
-            raise linking.unsupported()
+            raise unsupported()
         # Once more, as a hook may have changed it, or another request been quicker.
         users = await self._auth_data.find_users(auth_data, ctx)
         if any(user["_id"] != write.object_id for user in users):

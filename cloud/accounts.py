@@ -1,0 +1,106 @@
+"""Accounts and roles: everybody starts as a patient, an admin appoints providers and admins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cloud import audit, guards
+from server import cloud
+
+PATIENT, PROVIDER, ADMIN = ROLES = ("patient", "provider", "admin")
+
+
+@cloud.on_start
+async def prepare() -> None:
+    """Make the roles and the system's user where they are missing."""
+    for name in ROLES:
+        if await _role(name) is None:
+            role = cloud.Object("_Role", name=name)
+            # SECURITY: no write right at all: only the master key touches who is in a role.
+            guards.grant(role, read=[f"role:{name}", f"role:{ADMIN}"])
+            await role.save(use_master_key=True)
+    await audit.system_user_id()
+
+
+@cloud.after_save("_User")
+async def newcomer_is_patient(request: cloud.Trigger) -> None:
+    if request.original is None and request.object.get("username") != audit.SYSTEM:
+        await _set_membership(PATIENT, request.object.id, member=True)
+
+
+@cloud.before_login
+async def log_in(request: cloud.Trigger) -> None:
+    user = request.object
+    if user.get("username") == audit.SYSTEM:
+        raise guards.forbidden("This account cannot log in.")
+    # Not after_login, which a log-in by an auth provider does not reach.
+    await audit.record(user.id, "_User", user.id, "login", "login", {})
+
+
+@cloud.before_delete("_User")
+async def system_stays(request: cloud.Trigger) -> None:
+    if request.object.get("username") == audit.SYSTEM:
+        raise guards.forbidden("The audit trail needs this account.")
+
+
+@audit.audited_function("assignRole", required=["userId", "role"])
+async def assign_role(request: cloud.Request) -> dict[str, Any]:
+    """Make somebody a patient, provider or admin, and nothing else any more.
+
+    Params: ``{"userId": str, "role": "patient" | "provider" | "admin"}``, answered as they are.
+    Errors: 119 when the caller is no admin, 101 for an unknown user, 142 for an unknown role.
+    """
+    user_id, role = request.params["userId"], request.params["role"]
+    if not request.master and not await is_in_role(request.user, ADMIN):
+        raise guards.forbidden("Only an admin assigns roles.")
+    if role not in ROLES:
+        raise guards.invalid(f"Unknown role. It is one of: {', '.join(ROLES)}.")
+    user = await cloud.Query("_User").get(user_id, use_master_key=True)
+    if user.get("username") == audit.SYSTEM:
+        raise guards.forbidden("This account takes no role.")
+    # The new role first: two calls at once may leave somebody without one, never with two.
+    for name in sorted(ROLES, key=lambda name: name != role):
+        await _set_membership(name, user_id, member=name == role)
+    return {"userId": user_id, "role": role}
+
+
+async def is_in_role(user: cloud.Object | None, *names: str) -> bool:
+    """Whether ``user`` is in one of these roles."""
+    if user is None:
+        return False
+    query = cloud.Query("_Role").contained_in("name", list(names)).equal_to("users", user)
+    return await query.first(use_master_key=True) is not None
+
+
+async def is_staff(request: cloud.Trigger | cloud.Request) -> bool:
+    """Whether a provider, an admin or the master key asks."""
+    return request.master or await is_in_role(request.user, PROVIDER, ADMIN)
+
+
+async def check_provider(obj: cloud.Object) -> None:
+    """Whoever an object's ``provider`` names must be in that role (142)."""
+    provider = obj.get("provider")
+    if provider is not None and not await is_in_role(provider, PROVIDER):
+        raise guards.invalid("'provider' must be somebody in the role provider.")
+
+
+async def take_on(request: cloud.Trigger) -> None:
+    """Whoever moves an object that nobody works on yet is its ``provider`` from now on."""
+    if request.object.get("provider") is None and await is_in_role(request.user, PROVIDER):
+        request.object["provider"] = request.user
+
+
+async def _role(name: str) -> cloud.Object | None:
+    return await cloud.Query("_Role").equal_to("name", name).first(use_master_key=True)
+
+
+async def _set_membership(name: str, user_id: str, *, member: bool) -> None:
+    role = await _role(name)
+    if role is None:
+        raise guards.invalid(f"The role {name} does not exist.")
+    users, user = role.relation("users"), cloud.Object.pointer("_User", user_id)
+    if member:
+        users.add(user)
+    else:
+        users.remove(user)
+    await role.save(use_master_key=True)

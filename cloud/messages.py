@@ -1,0 +1,51 @@
+"""Messages between patients and pharmacy, read by the sender and the recipient only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from cloud import accounts, guards, profiles
+from cloud.audit import audited
+from server import cloud
+
+
+async def check(request: cloud.Trigger) -> None:
+    message = request.object
+    if request.original is None:
+        await _check_new(request)
+    else:
+        changed = guards.changed_fields(request)
+        guards.only(changed, {"isRead"}, "A message that is sent does not change.")
+        if changed and not request.master and request.user.id != message["to"].id:
+            raise guards.forbidden("Only the recipient marks a message as read.")
+    guards.grant(message, write=[message["to"].id], read=[message["from"].id])
+
+
+async def _check_new(request: cloud.Trigger) -> None:
+    message = request.object
+    if request.user is not None:
+        message["from"] = request.user
+    if message.get("from") is None or message.get("to") is None:
+        raise guards.invalid("to is required")
+    await cloud.Query("_User").get(message["to"].id, use_master_key=True)
+    message["sentAt"] = datetime.now(UTC)
+    message["isRead"] = False
+    await _check_patient(request)
+
+
+async def _check_patient(request: cloud.Trigger) -> None:
+    """A message is about its sender or recipient; staff may write about any patient."""
+    message, given = request.object, request.object.get("patient")
+    own = [await profiles.profile_of(message[side]) for side in ("from", "to")]
+    candidates = [profile for profile in own if profile is not None]
+    if given is None:
+        if not candidates:
+            raise guards.invalid("patient is required: neither side has a PatientProfile.")
+        message["patient"] = candidates[0]
+    elif given.id not in [profile.id for profile in candidates]:
+        if not await accounts.is_staff(request):
+            raise guards.forbidden("'patient' must be your own or the recipient's profile.")
+        await cloud.Query("PatientProfile").get(given.id, use_master_key=True)
+
+
+audited("Message", check=check)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bson.timestamp import Timestamp
 from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 from pymongo.errors import (
     CollectionInvalid,
@@ -39,6 +40,8 @@ _NAMESPACE_EXISTS = 48
 # than 16 MB follows. 136 CappedPositionLost, 260 InvalidResumeToken, 280 ChangeStreamFatalError,
 # 286 ChangeStreamHistoryLost, 10334 BSONObjectTooLarge.
 _LOST = frozenset((136, 260, 280, 286, 10334))
+# Another refusal may pass (an election, a time limit), but not so often.
+_MOST_REFUSALS = 8
 _OPERATIONS_WITHOUT_KEY = frozenset(("drop", "rename", "dropDatabase", "invalidate"))
 
 
@@ -76,6 +79,7 @@ class ChangeFeed:
         self._on_state: list[OnState] = []
         self._token: Any = None
         self._start_time: Any = None
+        self._refusals = 0
         self._task: asyncio.Task[None] | None = None
         self._opened = asyncio.Event()
         self.is_live = False
@@ -104,6 +108,7 @@ class ChangeFeed:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        self._opened.clear()
         self._set_live(False)
 
     async def ensure_images(self, class_names: Iterable[str]) -> None:
@@ -150,13 +155,17 @@ class ChangeFeed:
             self._set_live(False)
             await asyncio.sleep(delay)
 
-    def _recover(self, error: Exception) -> None:
+    def _recover(self, error: PyMongoError | TimeoutError) -> None:
         """Say what broke; forget the place in the stream when MongoDB has."""
-        fatal = isinstance(error, OperationFailure) and (
-            error.code in _LOST or error.has_error_label("NonResumableChangeStreamError")
-        )
-        if fatal:
-            log.error("The change stream cannot resume and starts anew: %s", error)
+        if isinstance(error, OperationFailure):
+            code = error.code
+            self._refusals += 1
+        else:
+            code = None
+            self._refusals = 0
+        if code in _LOST or self._refusals >= _MOST_REFUSALS:
+            self._refusals = 0
+            log.error("The change stream cannot resume and starts anew: %.200s", error)
             self._token = self._start_time = None
         elif self.is_live:
             lost = isinstance(error, (ConnectionFailure, TimeoutError))
@@ -169,7 +178,8 @@ class ChangeFeed:
             reply = await self._database.client.admin.command("ping")
         present = reply["operationTime"]
         if self._token is None and self._start_time is None:
-            self._start_time = present
+            # What has this very time is done, and may be the event that broke the last stream.
+            self._start_time = Timestamp(present.time, present.inc + 1)
         async with asyncio.timeout(_SILENCE_S):
             cursor = await self._database.raw.aggregate(self._pipeline(), maxAwaitTimeMS=_AWAIT_MS)
         async with cursor:
@@ -230,6 +240,7 @@ class ChangeFeed:
             return
         self.is_live = live
         if live:
+            self._refusals = 0
             self._opened.set()
         for on_state in self._on_state:
             try:

@@ -17,8 +17,9 @@ from server.accounts.sessions import CLOUD_INSTALLATION, Sessions, created_with
 from server.errors import Code, Forbidden, ParseError
 from server.objects.rules import NoRules, Saved, Write
 from server.settings import Settings
+from server.storage.documents import encode_acl
 from server.storage.mongo import Database
-from server.values import StoredDocument, WireObject, new_object_id, random_string
+from server.values import StoredDocument, WireObject, random_string
 
 CLASS = "_User"
 PASSWORD_KEY = "_hashed_password"
@@ -97,7 +98,10 @@ class UserRules(NoRules):
         and for auth data 208, 252, 162 and what providers raise.
         """
         # A client may send back the token it was given; it is not a column.
-        write.body.pop("sessionToken", None)
+        write.body = {k: v for k, v in write.body.items() if k != "sessionToken"}
+        for name in write.body:
+            if name.startswith("authData."):
+                raise ParseError(Code.INVALID_KEY_NAME, f"Invalid field name: {name}.")
         if write.is_new:
             _require_credentials(write.body)
         else:
@@ -148,18 +152,17 @@ class UserRules(NoRules):
 
         Raises 202, 203 (taken), 125 (not an address), 201 (a password that is none), 208.
         """
+        # SECURITY: neither is ever stored under its own name.
+        write.stored_unset |= {"password", "authData"}
         await self._complete_auth_data(ctx, write)
-        body = write.body
-        if write.is_new:
-            if write.object_id is None:
-                write.object_id = new_object_id(self._settings.object_id_size)
-            if not body.get("username"):
-                body["username"] = write.response["username"] = random_string(25)
+        if write.is_new and not write.body.get("username"):
+            username = random_string(25)
+            write.stored_set["username"] = write.response["username"] = username
         await self._require_free_names(ctx, write)
         self._complete_acl(ctx, write)
-        if "password" in body:
+        if "password" in write.body:
             await self._hash_password(write)
-        if not write.is_new and (PASSWORD_KEY in write.stored_set or "email" in body):
+        if not write.is_new and (PASSWORD_KEY in write.stored_set or "email" in write.body):
             # A mail that was sent to reset the old password must not reset the new one.
             write.stored_unset |= _RESET_KEYS
 
@@ -183,10 +186,10 @@ class UserRules(NoRules):
         if "username" in write.body and not isinstance(username, str | None):
             raise username_missing()
         checks = []
-        if username and "username" not in write.response:
+        if username:
             checks.append(self._require_free(ctx, write, "username", username, username_taken))
-        if isinstance(email, str) and email:
-            if not _EMAIL.fullmatch(email):
+        if email and email != {"__op": "Delete"}:
+            if not isinstance(email, str) or not _EMAIL.fullmatch(email):
                 raise ParseError(Code.INVALID_EMAIL_ADDRESS, "Email address format is invalid.")
             checks.append(self._require_free(ctx, write, "email", email, email_taken))
         # A session of the driver serves one operation at a time.
@@ -223,7 +226,7 @@ class UserRules(NoRules):
         if not isinstance(acl, dict) or "__op" in acl:
             is_public = write.is_new and not self._settings.enforce_private_users
             acl = {"*": {"read": True}} if is_public else {}
-        write.body["ACL"] = {**acl, str(write.object_id): dict(_FULL)}
+        write.stored_set |= encode_acl({**acl, str(write.object_id): _FULL})
 
     async def _hash_password(self, write: Write) -> None:
         password = write.body.pop("password")

@@ -1,0 +1,1 @@
+"""Pestle beside Parse Server on the same MongoDB: throughput, latency, memory (``make bench``)."""

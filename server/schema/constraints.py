@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
@@ -64,7 +64,8 @@ def _multiple_of(_: Any, step: float, value: Any, __: Any) -> Iterator[Validatio
             yield ValidationError(f"{value} is not a multiple of {step}")
 
 
-_Validator = extend(Draft202012Validator, {"multipleOf": _multiple_of})
+_extend = cast("Callable[..., type[Draft202012Validator]]", extend)
+_Validator = _extend(Draft202012Validator, {"multipleOf": _multiple_of})
 
 
 def _shown(value: Any) -> str:

@@ -10,10 +10,8 @@ from server.schema.classes import ClassSchema
 from server.schema.system import default_fields
 from server.values import Field, StoredDocument, WireObject
 
-_TYPE_NAMES = {
-    name.lower(): name
-    for name in "String Number Boolean Date Object Array GeoPoint File Bytes Polygon".split()
-} | {"map": "Object"}
+PLAIN_TYPES = tuple("String Number Boolean Date Object Array GeoPoint File Bytes Polygon".split())
+_TYPE_NAMES = {name.lower(): name for name in PLAIN_TYPES} | {"map": "Object"}
 _RELATION = "relation<"
 _NOT_COLUMNS = frozenset(("_id", "_metadata", "_client_permissions"))
 # Columns that a class has without saying so in its document.

@@ -67,7 +67,7 @@ START_CLASSES = ("_User", "_Role")
 
 
 def default_fields(class_name: str) -> Mapping[str, Field]:
-    """The columns a class always has: those of every object, and its own if it is a system class."""
+    """The columns a class always has: every object's, and those of a system class."""
     return {**DEFAULT_FIELDS, **SYSTEM_FIELDS.get(class_name, {})}
 
 

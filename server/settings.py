@@ -345,6 +345,9 @@ class Settings:
     protected_fields_owner_exempt: bool = option(
         "protectedFieldsOwnerExempt", True, "Users see their own protected fields.", boolean
     )
+    protected_fields_trigger_exempt: bool = option(
+        "protectedFieldsTriggerExempt", False, "Hooks see protected fields.", boolean
+    )
     enforce_private_users: bool = option(
         "enforcePrivateUsers", True, "New users are readable by themselves only.", boolean
     )

@@ -16,7 +16,7 @@ class Call:
 
     ``body``: the JSON body (``{}`` when there was none), for GETs too.
     ``query``: the URL's parameters as text. ``raw``: the body's bytes (files only).
-    ``client``: what the client sent for itself, lower-case header names.
+    ``content_type``: the header's value, for ``raw``.
     """
 
     method: str
@@ -25,6 +25,7 @@ class Call:
     body: Any = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
     raw: bytes = b""
+    content_type: str = ""
 
     def params(self) -> dict[str, Any]:
         """Body and URL parameters in one; the URL wins."""
@@ -61,8 +62,14 @@ Handler: TypeAlias = Callable[..., Awaitable[Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``Route("GET", "/classes/{class_name}/{object_id}", handler)``; a path without the mount."""
+    """``Route("GET", "/classes/{class_name}/{object_id}", handler)``; a path without the mount.
+
+    ``is_public``: served without an application id, as file downloads are.
+    ``takes_bytes``: the body is not JSON unless it is the SDK's form; ``call.raw`` holds it.
+    """
 
     method: str
     path: str
     handler: Handler
+    is_public: bool = False
+    takes_bytes: bool = False

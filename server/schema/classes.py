@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from server.schema.constraints import Check, compile_checks
+from server.storage.documents import Layout
 from server.values import Field
 
 DEFAULT_FIELDS: Mapping[str, Field] = {
@@ -37,6 +38,11 @@ class ClassSchema:
     append_only: bool = False
     protected_fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How stored documents of this class are read."""
+        return Layout(self.name, self.fields)
 
     @cached_property
     def relations(self) -> tuple[str, ...]:

@@ -6,10 +6,11 @@ cursors; writes go through collections, which retry them when a primary steps do
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeAlias, TypeVar
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument
@@ -40,7 +41,8 @@ _PREFERENCES = {
 }
 # The first batch of a find. MongoDB ends a batch at 16 MB by itself.
 _BATCH = 1000
-_NAMESPACE_NOT_FOUND = 26
+_ATTEMPTS = 5
+_T = TypeVar("_T")
 _BAD_INPUT_CODES = frozenset(
     (2, 9, 14, 17, 28, 31, 51, 52, 55, 56, 57, 73, 168, 241, 291, 16410, 16755, 16804, 17287)
 )
@@ -319,8 +321,21 @@ class Database:
         with translated_errors():
             await self.collection(class_name).drop()
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncClientSession]:
-        """A transaction that commits at the end of the block and aborts on any error."""
-        async with self.client.start_session() as session, await session.start_transaction():
-            yield session
+    async def run_transaction(self, work: Callable[[AsyncClientSession], Awaitable[_T]]) -> _T:
+        """Do ``work`` in one transaction: it commits at its end and aborts on any error.
+
+        A conflict with another write is tried again, from the start, a few times.
+        """
+        for attempt in range(_ATTEMPTS):
+            try:
+                async with self.client.start_session() as session:
+                    async with await session.start_transaction():
+                        return await work(session)
+            except PyMongoError as error:
+                is_passing = error.has_error_label("TransientTransactionError")
+                if not is_passing or attempt == _ATTEMPTS - 1:
+                    raise ParseError(
+                        Code.INVALID_QUERY, "The transaction conflicts with other writes."
+                    ) from error
+                await asyncio.sleep(0.01 * 2**attempt)
+        raise AssertionError("the last attempt returns or raises")

@@ -79,7 +79,7 @@ async def is_staff(request: cloud.Trigger | cloud.Request) -> bool:
 
 async def check_provider(obj: cloud.Object) -> None:
     """Whoever an object's ``provider`` names must be in that role (142)."""
-    provider = obj.get("provider")
+    provider = guards.pointer(obj, "provider", "_User")
     if provider is not None and not await is_in_role(provider, PROVIDER):
         raise guards.invalid("'provider' must be somebody in the role provider.")
 

@@ -19,7 +19,7 @@ async def check_plan(request: cloud.Trigger) -> None:
     if "patients" in changed and not request.master:
         raise guards.forbidden("patients follows PatientProfile.insurancePlans.")
     if "copayAmounts" in changed:
-        ids = guards.pointed(plan.get("copayAmounts") or [], "CopayDetails")
+        ids = guards.pointed(plan, "copayAmounts", "CopayDetails")
         if await cloud.Query("CopayDetails").contained_in("objectId", ids).count() != len(ids):
             raise guards.invalid("copayAmounts must name existing CopayDetails.")
     _grant_catalogue(plan)

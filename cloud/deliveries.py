@@ -9,8 +9,8 @@ from cloud.audit import audited, save_as_server
 from server import cloud
 
 _MOVES: guards.Moves = {
-    "pending": {"out_for_delivery"},
-    "out_for_delivery": {"delivered", "failed"},
+    "pending": ("out_for_delivery",),
+    "out_for_delivery": ("delivered", "failed"),
 }
 _FINAL = frozenset({"delivered", "failed"})
 _SIGNABLE = frozenset({"out_for_delivery", "delivered"})
@@ -38,10 +38,9 @@ async def check(request: cloud.Trigger) -> None:
 
 async def _check_new(request: cloud.Trigger) -> None:
     delivery = request.object
-    if delivery.get("prescription") is None:
-        raise guards.invalid("prescription is required")
+    ordered = guards.needed(delivery, "prescription", "Prescription")
     # With the caller's own rights: what they may not see does not exist (101).
-    prescription = await cloud.Query("Prescription").get(delivery["prescription"].id)
+    prescription = await cloud.Query("Prescription").get(ordered.id)
     if prescription["status"] not in ("pending", "active"):
         raise guards.invalid(f"A prescription that is {prescription['status']} is not delivered.")
     delivery["patient"] = prescription["patient"]
@@ -145,9 +144,8 @@ async def check_signature(request: cloud.Trigger) -> None:
         raise guards.forbidden("A signature does not change.")
     if not isinstance(signature.get("signatureImage"), cloud.File):
         raise guards.invalid("signatureImage must be a file.")
-    if signature.get("delivery") is None:
-        raise guards.invalid("delivery is required")
-    delivery = await cloud.Query("Delivery").get(signature["delivery"].id)
+    signed = guards.needed(signature, "delivery", "Delivery")
+    delivery = await cloud.Query("Delivery").get(signed.id)
     owner = await profiles.owner_of(delivery)
     if not request.master and owner != request.user.id:
         raise guards.forbidden("Only the patient signs for a delivery.")

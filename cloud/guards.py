@@ -96,13 +96,32 @@ def grant_parties(obj: cloud.Object, patient_user_id: str) -> None:
     grant(obj, write=[patient_user_id, worker, "role:admin"])
 
 
-def pointed(values: Any, class_name: str) -> list[str]:
-    """The ids of an array of distinct pointers to ``class_name`` (142 when it is something else)."""
-    ids = [
-        value.id
-        for value in values
-        if isinstance(value, cloud.Object) and value.class_name == class_name
-    ]
-    if len(ids) != len(values) or len(set(ids)) != len(ids):
-        raise invalid(f"Expected pointers to {class_name}, each once.")
+def pointer(obj: cloud.Object, field: str, class_name: str) -> cloud.Object | None:
+    """The value of a pointer field, which a client may have filled with anything (142)."""
+    value = obj.get(field)
+    if value is not None and not _points_to(value, class_name):
+        raise invalid(f"{field} must be a pointer to {class_name}.")
+    return value
+
+
+def needed(obj: cloud.Object, field: str, class_name: str) -> cloud.Object:
+    """A pointer field that must have a value (142)."""
+    value = pointer(obj, field, class_name)
+    if value is None:
+        raise invalid(f"{field} is required")
+    return value
+
+
+def pointed(obj: cloud.Object, field: str, class_name: str) -> list[str]:
+    """The ids of an array of distinct pointers to ``class_name`` (142 when it is anything else)."""
+    values = obj.get(field) or []
+    if not isinstance(values, list) or not all(_points_to(value, class_name) for value in values):
+        raise invalid(f"{field} must hold pointers to {class_name}.")
+    ids = [value.id for value in values]
+    if len(set(ids)) != len(ids):
+        raise invalid(f"{field} must hold each {class_name} once.")
     return ids
+
+
+def _points_to(value: Any, class_name: str) -> bool:
+    return isinstance(value, cloud.Object) and value.class_name == class_name and bool(value.id)

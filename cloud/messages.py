@@ -25,9 +25,9 @@ async def _check_new(request: cloud.Trigger) -> None:
     message = request.object
     if request.user is not None:
         message["from"] = request.user
-    if message.get("from") is None or message.get("to") is None:
-        raise guards.invalid("to is required")
-    await cloud.Query("_User").get(message["to"].id, use_master_key=True)
+    guards.needed(message, "from", "_User")
+    recipient = guards.needed(message, "to", "_User")
+    await cloud.Query("_User").get(recipient.id, use_master_key=True)
     message["sentAt"] = datetime.now(UTC)
     message["isRead"] = False
     await _check_patient(request)
@@ -35,7 +35,8 @@ async def _check_new(request: cloud.Trigger) -> None:
 
 async def _check_patient(request: cloud.Trigger) -> None:
     """A message is about its sender or recipient; staff may write about any patient."""
-    message, given = request.object, request.object.get("patient")
+    message = request.object
+    given = guards.pointer(message, "patient", "PatientProfile")
     own = [await profiles.profile_of(message[side]) for side in ("from", "to")]
     candidates = [profile for profile in own if profile is not None]
     if given is None:

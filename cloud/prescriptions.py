@@ -6,7 +6,7 @@ from cloud import accounts, guards, profiles
 from cloud.audit import audited
 from server import cloud
 
-_MOVES: guards.Moves = {"pending": {"active", "cancelled"}, "active": {"completed", "cancelled"}}
+_MOVES: guards.Moves = {"pending": ("active", "cancelled"), "active": ("completed", "cancelled")}
 _CONTENT = frozenset({"medicationName", "dosage"})
 
 

@@ -35,7 +35,7 @@ async def set_patient(request: cloud.Trigger) -> cloud.Object:
 
     A patient can only name their own profile, staff any.
     """
-    obj, given = request.object, request.object.get("patient")
+    obj, given = request.object, guards.pointer(request.object, "patient", "PatientProfile")
     mine = await own_profile(request)
     if mine is not None and (given is None or given.id == mine.id):
         obj["patient"] = mine
@@ -70,7 +70,7 @@ async def _check_profile(request: cloud.Trigger) -> None:
         guards.keep(request, "careTeam")
     if "insurancePlans" in changed:
         await _check_plans(profile)
-    team = [provider.id for provider in profile.get("careTeam", [])]
+    team = guards.pointed(profile, "careTeam", "_User")
     guards.grant(profile, write=[profile["user"].id, "role:admin"], read=team)
 
 
@@ -83,14 +83,13 @@ async def _check_owner(request: cloud.Trigger, *, staff: bool) -> None:
         return
     if profile.get("user") is None and request.user is not None:
         profile["user"] = request.user
-    if profile.get("user") is None:
-        raise guards.invalid("user is required")
-    if not staff and profile["user"].id != request.user.id:
+    owner = guards.needed(profile, "user", "_User")
+    if not staff and owner.id != request.user.id:
         raise guards.forbidden("A profile is made by its own user.")
 
 
 async def _check_plans(profile: cloud.Object) -> None:
-    plans = guards.pointed(profile.get("insurancePlans", []), "InsurancePlan")
+    plans = guards.pointed(profile, "insurancePlans", "InsurancePlan")
     found = await cloud.Query("InsurancePlan").contained_in("objectId", plans).count()
     if found != len(plans):
         raise guards.invalid("insurancePlans must name existing plans, each once.")
@@ -98,8 +97,8 @@ async def _check_plans(profile: cloud.Object) -> None:
 
 async def _keep_plans_in_step(request: cloud.Trigger) -> None:
     """Mirror ``insurancePlans`` in each InsurancePlan's relation ``patients``."""
-    now = {plan.id for plan in request.object.get("insurancePlans", [])}
-    before = request.original.get("insurancePlans", []) if request.original else []
+    now = {plan.id for plan in (request.object.get("insurancePlans") or [])}
+    before = (request.original and request.original.get("insurancePlans")) or []
     gone = {plan.id for plan in before} - now
     if now == {plan.id for plan in before}:
         return

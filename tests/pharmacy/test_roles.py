@@ -1,0 +1,91 @@
+"""Who becomes what: sign-up, assignRole, and the roles' own rights."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.values import pointer
+from tests.harness.api import Api, assert_parse_error, ok
+from tests.pharmacy.conftest import Patient, new_user
+
+
+async def members(master: Api, role: str) -> set[str]:
+    found = await master.find("_Role", {"name": role})
+    relation = {"object": pointer("_Role", found[0]["objectId"]), "key": "users"}
+    return {user["objectId"] for user in await master.find("_User", {"$relatedTo": relation})}
+
+
+async def roles_of(master: Api, user: Api) -> set[str]:
+    found = await master.find("_Role", {"users": user.pointer()})
+    return {role["name"] for role in found}
+
+
+async def test_the_roles_exist_and_who_signs_up_is_a_patient(anyone: Api, master: Api) -> None:
+    roles = {role["name"] for role in await master.find("_Role")}
+    assert roles == {"patient", "provider", "admin"}
+
+    user = await new_user(anyone, "newcomer")
+    assert await roles_of(master, user) == {"patient"}
+
+
+async def test_an_admin_appoints_and_dismisses(anyone: Api, master: Api, admin: Api) -> None:
+    user = await new_user(anyone, "peter")
+    body = {"userId": user.id, "role": "provider"}
+    assert ok(await admin.post("/functions/assignRole", body)) == {"result": body}
+    assert await roles_of(master, user) == {"provider"}
+    ok(await user.post("/classes/Medication", {"medicationName": "Ibuprofen"}))
+
+    ok(await admin.post("/functions/assignRole", {"userId": user.id, "role": "patient"}))
+    assert await roles_of(master, user) == {"patient"}
+    answer = await user.post("/classes/Medication", {"medicationName": "Ibuprofen"})
+    assert_parse_error(answer, 119)
+
+
+async def test_nobody_else_appoints(
+    anyone: Api, master: Api, alice: Patient, provider: Api
+) -> None:
+    for who in (alice.api, provider):
+        for role in ("provider", "admin"):
+            body = {"userId": who.id, "role": role}
+            assert_parse_error(await who.post("/functions/assignRole", body), 119)
+    body = {"userId": alice.api.id, "role": "provider"}
+    assert_parse_error(await anyone.post("/functions/assignRole", body), 142)
+    assert await roles_of(master, alice.api) == {"patient"}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"role": "provider"}, 142),
+        ({"userId": 5, "role": "provider"}, 142),
+        ({"userId": {"$ne": ""}, "role": "provider"}, 142),
+        ({"userId": "nosuchuser", "role": "provider"}, 101),
+        ({"userId": "nosuchuser", "role": "emperor"}, 142),
+    ],
+)
+async def test_bad_parameters(master: Api, admin: Api, body: dict[str, object], code: int) -> None:
+    for who in (master, admin):
+        assert_parse_error(await who.post("/functions/assignRole", body), code)
+
+
+async def test_roles_are_edited_by_the_master_key_only(
+    master: Api, alice: Patient, provider: Api, admin: Api
+) -> None:
+    role = (await master.find("_Role", {"name": "provider"}))[0]["objectId"]
+    for who in (alice.api, provider, admin):
+        add = {"users": {"__op": "AddRelation", "objects": [who.pointer()]}}
+        assert_parse_error(await who.put(f"/classes/_Role/{role}", add), 101)
+        assert_parse_error(await who.delete(f"/classes/_Role/{role}"), 101)
+    assert alice.api.id not in await members(master, "provider")
+
+
+async def test_the_system_account_is_out_of_reach(anyone: Api, master: Api, admin: Api) -> None:
+    system = (await master.find("_User", {"username": "system:pestle"}))[0]
+    body = {"username": "system:pestle", "password": "secret"}
+    assert_parse_error(await anyone.post("/login", body), 101)
+    assert_parse_error(await anyone.post("/users", body), 202)
+    ok(await master.put(f"/users/{system['objectId']}", {"password": "secret"}))
+    assert_parse_error(await anyone.post("/login", body), 119)
+    assert_parse_error(await master.delete(f"/users/{system['objectId']}"), 119)
+    assign = {"userId": system["objectId"], "role": "admin"}
+    assert_parse_error(await admin.post("/functions/assignRole", assign), 119)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from server.objects.query import Query
 from server.objects.store import ObjectStore
 from server.rest.call import Answer, Call, Route
-from server.values import WireObject
+from server.rest.classes import Limits, object_body
 
 
 class AliasResource:
@@ -20,8 +20,9 @@ class AliasResource:
     path: ClassVar[str]
     location: ClassVar[str]
 
-    def __init__(self, objects: ObjectStore) -> None:
+    def __init__(self, objects: ObjectStore, limits: Limits) -> None:
         self._objects = objects
+        self._limits = limits
 
     def routes(self) -> list[Route]:
         return [
@@ -33,7 +34,7 @@ class AliasResource:
         ]
 
     async def find(self, call: Call) -> Answer:
-        query = Query.from_params(call.params())
+        query = self._limits.find_query(call.params())
         return Answer(await self._objects.find(call.ctx, self.class_name, query))
 
     async def get(self, call: Call, object_id: str) -> Answer:
@@ -42,18 +43,13 @@ class AliasResource:
 
     async def create(self, call: Call) -> Answer:
         """201; 200 when the auth data of a sign-up belong to a known user."""
-        saved = await self._objects.create(call.ctx, self.class_name, _fields(call))
+        saved = await self._objects.create(call.ctx, self.class_name, object_body(call))
         location = f"{call.ctx.mount_url}{self.location}/{saved.object_id}"
         return Answer(saved.response, status=saved.status, headers={"Location": location})
 
     async def update(self, call: Call, object_id: str) -> Answer:
-        answer = await self._objects.update(call.ctx, self.class_name, object_id, _fields(call))
+        answer = await self._objects.update(call.ctx, self.class_name, object_id, object_body(call))
         return Answer(answer)
 
     async def delete(self, call: Call, object_id: str) -> Answer:
         return Answer(await self._objects.delete(call.ctx, self.class_name, object_id))
-
-
-def _fields(call: Call) -> WireObject:
-    """The fields of a save; anything but a JSON object is none."""
-    return call.body if isinstance(call.body, dict) else {}

@@ -26,11 +26,13 @@ class FileResource:
 
     def routes(self) -> list[Route]:
         return [
-            Route("POST", "/files", self.nameless),
-            Route("POST", "/files/{name:path}", self.upload),
-            Route("DELETE", "/files/{name:path}", self.delete),
-            Route("GET", "/files/{app_id}/metadata/{name:path}", self.metadata),
-            Route("GET", "/files/{app_id}/{name:path}", self.download),
+            Route("POST", "/files", self.nameless, takes_bytes=True),
+            Route("POST", "/files/{name}", self.upload, takes_bytes=True),
+            Route("DELETE", "/files/{name}", self.delete, takes_bytes=True),
+            Route("DELETE", "/files/{name}/{*rest}", self.delete, takes_bytes=True),
+            # The first part is the app's id here; a router has one name for one place.
+            Route("GET", "/files/{name}/metadata/{*file}", self.metadata, is_public=True),
+            Route("GET", "/files/{name}/{*file}", self.download, is_public=True),
         ]
 
     async def nameless(self, call: Call) -> Answer:
@@ -39,52 +41,47 @@ class FileResource:
     async def upload(self, call: Call, name: str) -> Answer:
         """Bytes with their content type, or the JSON form of the JavaScript SDK."""
         is_json = isinstance(call.body, dict) and bool(call.body)
-        upload = _from_json(name, call.body) if is_json else _from_bytes(name, call)
+        upload = _from_json(name, call) if is_json else _from_bytes(name, call)
         saved = await self._files.save(call.ctx, upload)
         return Answer(saved, status=201, headers={"Location": saved["url"]})
 
-    async def download(self, call: Call, app_id: str, name: str) -> Answer:
-        self._files.check_app(app_id)
-        file = await self._files.find(name)
-        if file is None:
+    async def download(self, call: Call, name: str, file: str) -> Answer:
+        self._files.check_app(name)
+        found = await self._files.find(file)
+        if found is None:
             return Answer(b"File not found.", status=404, content_type=_PLAIN)
         headers = {**_NO_SNIFFING, "Accept-Ranges": "bytes"}
         try:
-            part = read_range(call.ctx.headers.get("range"), file.length)
+            part = read_range(call.ctx.headers.get("range"), found.length)
         except UnsatisfiableRange:
-            headers["Content-Range"] = f"bytes */{file.length}"
+            headers["Content-Range"] = f"bytes */{found.length}"
             return Answer(b"", status=416, headers=headers, content_type=_PLAIN)
-        start, stop = part or (0, file.length)
+        start, stop = part or (0, found.length)
         headers["Content-Length"] = str(stop - start)
         if part is not None:
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.length}"
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{found.length}"
         return Answer(
-            self._files.read(file, start, stop),
+            self._files.read(found, start, stop),
             status=200 if part is None else 206,
             headers=headers,
-            content_type=content_type_of(file.name),
+            content_type=content_type_of(found.name),
         )
 
-    async def metadata(self, call: Call, app_id: str, name: str) -> Answer:
+    async def metadata(self, call: Call, name: str, file: str) -> Answer:
         """``{"metadata": {...}}``; ``{}`` for files that are not there."""
-        self._files.check_app(app_id)
-        file = await self._files.find(name)
-        return Answer({} if file is None else {"metadata": file.metadata})
+        self._files.check_app(name)
+        found = await self._files.find(file)
+        return Answer({} if found is None else {"metadata": found.metadata})
 
-    async def delete(self, call: Call, name: str) -> Answer:
-        await self._files.delete(call.ctx, name)
+    async def delete(self, call: Call, name: str, rest: str = "") -> Answer:
+        await self._files.delete(call.ctx, f"{name}/{rest}" if rest else name)
         return Answer(b"", content_type=_PLAIN)
 
 
-def _from_json(name: str, body: WireObject) -> Upload:
-    """``{"base64": ..., "_ContentType": ..., "fileData": {"metadata", "directory"}}``."""
-    content_type = body.get("_ContentType")
-    upload = Upload(
-        name,
-        _decode(body.get("base64")),
-        content_type if isinstance(content_type, str) else None,
-    )
-    data = body.get("fileData")
+def _from_json(name: str, call: Call) -> Upload:
+    """``{"base64": ..., "fileData": {"metadata", "directory"}}``; the type was read already."""
+    upload = Upload(name, _decode(call.body.get("base64")), call.content_type or None)
+    data = call.body.get("fileData")
     if isinstance(data, dict):
         upload.metadata = _metadata(data.get("metadata"))
         upload.directory = data.get("directory")
@@ -93,7 +90,7 @@ def _from_json(name: str, body: WireObject) -> Upload:
 
 def _from_bytes(name: str, call: Call) -> Upload:
     headers = call.ctx.headers
-    upload = Upload(name, call.raw, headers.get("content-type"))
+    upload = Upload(name, call.raw, call.content_type or None)
     # The peer reads these headers of streamed uploads only.
     if headers.get("x-parse-upload-mode") == "stream":
         if text := headers.get("x-parse-file-metadata"):

@@ -15,10 +15,14 @@ class _Node:
     parameter: _Node | None = None
     name: str = ""
     routes: dict[str, Route] = field(default_factory=dict)
+    tail: _Node | None = None
 
 
 class Router:
-    """Paths match part by part: literal parts in any case, a trailing slash is nothing."""
+    """Paths match part by part: literal parts in any case, a trailing slash is nothing.
+
+    A last part ``{*name}`` takes all that is left of the path, slashes included.
+    """
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._root = _Node()
@@ -28,7 +32,10 @@ class Router:
     def _add(self, route: Route) -> None:
         node = self._root
         for part in route.path.strip("/").split("/"):
-            if part.startswith("{"):
+            if part.startswith("{*"):
+                node.tail = node.tail or _Node(name=part[2:-1])
+                node = node.tail
+            elif part.startswith("{"):
                 if node.parameter is None:
                     node.parameter = _Node(name=part[1:-1])
                 if node.parameter.name != part[1:-1]:
@@ -44,12 +51,17 @@ class Router:
         """The route of a path without the mount, percent-encoded; its parameters decoded."""
         node = self._root
         parameters: dict[str, str] = {}
-        for part in path.strip("/").split("/"):
+        parts = path.strip("/").split("/")
+        for index, part in enumerate(parts):
             following = node.literal.get(part) or node.literal.get(part.lower())
             if following is None:
                 following = node.parameter
                 if following is None or not part:
-                    return None
+                    if node.tail is None:
+                        return None
+                    node = node.tail
+                    parameters[node.name] = unquote("/".join(parts[index:]))
+                    break
                 parameters[following.name] = unquote(part) if "%" in part else part
             node = following
         route = node.routes.get(method)

@@ -7,6 +7,7 @@ from server.errors import Code, ParseError
 from server.objects.store import ObjectStore
 from server.rest.aliases import AliasResource
 from server.rest.call import Answer, Call, Route
+from server.rest.classes import Limits
 
 
 class SessionResource(AliasResource):
@@ -16,8 +17,8 @@ class SessionResource(AliasResource):
     path = "/sessions"
     location = "/classes/_Session"
 
-    def __init__(self, objects: ObjectStore, sessions: Sessions) -> None:
-        super().__init__(objects)
+    def __init__(self, objects: ObjectStore, limits: Limits, sessions: Sessions) -> None:
+        super().__init__(objects, limits)
         self._sessions = sessions
 
     def routes(self) -> list[Route]:

@@ -7,6 +7,7 @@ from server.errors import Code, ParseError
 from server.objects.store import ObjectStore
 from server.rest.aliases import AliasResource
 from server.rest.call import Answer, Call, Route
+from server.rest.classes import Limits
 
 
 class UserResource(AliasResource):
@@ -16,8 +17,8 @@ class UserResource(AliasResource):
     path = "/users"
     location = "/users"
 
-    def __init__(self, objects: ObjectStore, login: Login) -> None:
-        super().__init__(objects)
+    def __init__(self, objects: ObjectStore, limits: Limits, login: Login) -> None:
+        super().__init__(objects, limits)
         self._login = login
 
     def routes(self) -> list[Route]:

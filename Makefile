@@ -7,7 +7,7 @@ BIN := .venv/bin
 serve: .venv/serve.stamp
 	@exec $(BIN)/pestle serve --reload $(ARGS)
 
-test: .venv/dev.stamp $(if $(wildcard tests/js/package.json),tests/js/node_modules/.stamp)
+test: .venv/dev.stamp tests/js/node_modules/.stamp
 	$(BIN)/pytest $(ARGS)
 
 check: .venv/dev.stamp
@@ -16,7 +16,7 @@ check: .venv/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-bench: .venv/dev.stamp
+bench: .venv/dev.stamp tests/js/node_modules/.stamp
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
@@ -33,6 +33,6 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
 	@touch $@
 
-tests/js/node_modules/.stamp: tests/js/package.json $(wildcard tests/js/package-lock.json)
-	cd tests/js && npm install --no-audit --no-fund --loglevel=error
+tests/js/node_modules/.stamp: tests/js/package.json tests/js/package-lock.json
+	cd tests/js && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@

@@ -22,6 +22,7 @@ async function serve() {
     serverURL: `http://127.0.0.1:${spec.port}/parse`,
     silent: true,
     logLevel: 'error',
+    logsFolder: null,
     verbose: false,
     verifyServerUrl: false,
     ...spec.options,

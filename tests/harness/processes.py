@@ -167,7 +167,6 @@ def start_peer(
         "PEER": json.dumps(spec),
         "NODE_ENV": "production",
         "NODE_PATH": str(node_modules()),
-        "PARSE_SERVER_LOGS_FOLDER": tempfile.gettempdir(),
     }
     peer = Server(["node", str(PEER)], port, env=environment, cwd=JS)
     try:

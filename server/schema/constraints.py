@@ -175,6 +175,29 @@ def _effective(value: Any, current: Any) -> Any:
     return None
 
 
+def _with_member(current: Any, path: list[str], value: Any) -> Any:
+    """An object with one member replaced, as a write of ``{"o.a.b": value}`` leaves it."""
+    if not path:
+        return value
+    changed = dict(current) if isinstance(current, dict) else {}
+    changed[path[0]] = _with_member(changed.get(path[0]), path[1:], value)
+    return changed
+
+
+def needs_current(class_schema: ClassSchema, fields: Mapping[str, Any]) -> bool:
+    """Whether an update can only be checked knowing the object's present values.
+
+    So it is with operations, and with paths into an object, on columns that have constraints.
+    """
+    if not class_schema.checks:
+        return False
+    return any(
+        name.partition(".")[0] in class_schema.checks
+        and ("." in name or (isinstance(value, dict) and "__op" in value))
+        for name, value in fields.items()
+    )
+
+
 def check_constraints(
     class_schema: ClassSchema,
     fields: Mapping[str, Any],
@@ -188,8 +211,8 @@ def check_constraints(
         fields: ``{"stars": 5, "tags": {"__op": "Add", ...}}`` in wire form, defaults filled in.
         is_new: a create: required columns must be there. An update may leave them out, but not
             empty them.
-        current: the object's wire values before an update, if known, to judge operations by
-            their result; without it an ``Increment`` counts from 0 and an ``Add`` from ``[]``.
+        current: the object's wire values before an update, if known (see `needs_current`), to
+            judge operations by their result; without it they are not checked.
     Raises:
         ParseError: 142, a sentence that names the column.
     """
@@ -199,10 +222,20 @@ def check_constraints(
             is_deleted = isinstance(value, dict) and value.get("__op") == "Delete"
             if value is None or value == "" or is_deleted:
                 raise ParseError(Code.VALIDATION_ERROR, f"{name} is required")
-    for name, check in class_schema.checks.items():
-        value = fields.get(name)
-        if isinstance(value, dict) and "__op" in value:
-            known = current is not None or is_new
-            value = _effective(value, (current or {}).get(name)) if known else None
+    if not class_schema.checks:
+        return
+    before = {} if is_new else current
+    for key, value in fields.items():
+        name, *path = key.split(".")
+        check = class_schema.checks.get(name)
+        if check is None:
+            continue
+        is_operation = isinstance(value, dict) and "__op" in value
+        if (path or is_operation) and before is None:
+            continue
+        if is_operation:
+            value = _effective(value, None if path else (before or {}).get(name))
+        if path:
+            value = _with_member((before or {}).get(name), path, value)
         if value is not None and (problem := check(value)):
             raise ParseError(Code.VALIDATION_ERROR, f"{name} {problem}.")

@@ -58,7 +58,7 @@ class Difference:
 
 
 class MigrationError(Exception):
-    """The database contradicts the document. ``differences``: those that would lose data, if any."""
+    """The database contradicts the document. ``differences``: those that would lose data."""
 
     def __init__(self, message: str, differences: tuple[Difference, ...] = ()) -> None:
         super().__init__(message)

@@ -24,7 +24,7 @@ from server.schema.validation import (
     same_type,
     type_mismatch,
 )
-from server.storage.indexes import drop_indexes, ensure_indexes
+from server.storage.indexes import drop_indexes, ensure_indexes, list_indexes
 from server.values import Field, WireObject, is_class_name
 
 _ID_INDEX: Mapping[str, Any] = {"_id_": {"_id": 1}}
@@ -187,7 +187,8 @@ class SchemaRegistry(SchemaStore):
         Raises:
             DuplicateValue: Rows contradict a unique index.
         """
-        await drop_indexes(self.database, class_name, [index["name"]])
+        if index["name"] in await list_indexes(self.database, class_name):
+            await drop_indexes(self.database, class_name, [index["name"]])
         await ensure_indexes(self.database, class_name, [index])
         await index_store.record_indexes(self.database, class_name)
 

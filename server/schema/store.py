@@ -49,6 +49,8 @@ class SchemaStore:
         self._custom_ids = custom_ids
         self._volatile = volatile_classes()
         self._stored: Mapping[str, ClassSchema] = {}
+        # Class name to the class as stored, and as it is in `current`.
+        self._completed: dict[str, tuple[ClassSchema, ClassSchema]] = {}
         self.current = Schema(dict(self._volatile))
         self._trusted = False
         # Counts invalidations; a load only makes `current` fresh if none came while it read.
@@ -108,8 +110,18 @@ class SchemaStore:
         return self.current
 
     def _publish(self) -> None:
-        """Make ``current`` of what is stored, ``schema.json`` and the server's options."""
-        classes = {name: self._complete(item) for name, item in self._stored.items()}
+        """Make ``current`` of what is stored, ``schema.json`` and the server's options.
+
+        PERF: a class that did not change stays the same object, with all that was compiled for it.
+        """
+        before = self._completed
+        self._completed = {
+            name: before[name]
+            if name in before and before[name][0] == stored
+            else (stored, self._complete(stored))
+            for name, stored in self._stored.items()
+        }
+        classes = {name: completed for name, (_, completed) in self._completed.items()}
         self.current = Schema({**classes, **self._volatile})
 
     def _complete(self, stored: ClassSchema) -> ClassSchema:
@@ -125,6 +137,7 @@ class SchemaStore:
     def set_document(self, document: SchemaDocument | None) -> None:
         """Take what only ``schema.json`` says (constraints, append-only) from this one."""
         self._document = document
+        self._completed = {}
         self._publish()
 
     async def prepare(

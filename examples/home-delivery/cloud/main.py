@@ -115,7 +115,7 @@ async def check_signature(request: cloud.Trigger) -> None:
 
 @cloud.before_save("Notification")
 async def check_notification(request: cloud.Trigger) -> None:
-    if not request.master and (request.original is None or request.object.dirty_keys != ["isRead"]):
+    if not request.master and (request.original is None or set(request.object.dirty_keys) != {"isRead"}):
         raise refuse("Notifications come from the server; only isRead changes.")
     await share(request.object, request.object["patient"])
 

@@ -68,7 +68,7 @@ async def check_message(request: cloud.Trigger) -> None:
         mine = await profile_of(request.user)
         if mine is not None:
             message["patient"] = mine
-    elif message.dirty_keys != ["isRead"] or request.user.id != message["to"].id:
+    elif set(message.dirty_keys) != {"isRead"} or request.user.id != message["to"].id:
         raise refuse("The recipient marks a message as read; nothing else changes.")
     message.acl = {
         message["from"].id: {"read": True},

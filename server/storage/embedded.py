@@ -195,30 +195,40 @@ class EmbeddedMongo:
         self._pid_path.write_text(f"{process.pid} {self._owner}")
         return process
 
-    def _end_leftover(self) -> None:
-        """End a mongod on our files that outlived its parent; refuse a second live server."""
+    def owner(self) -> int | None:
+        """The process that runs a mongod on our files now, if one does."""
+        left = self._left()
+        return left[1] if left is not None and _parent_of(left[0]) == left[1] else None
+
+    def _left(self) -> tuple[int, int] | None:
+        """The mongod that was last started on our files, while it lives, and who started it."""
         try:
             pid, owner = map(int, self._pid_path.read_text().split())
         except (FileNotFoundError, ValueError):
-            return
-        if not self._is_ours(pid):
-            return
-        if _parent_of(pid) == owner:
+            return None
+        return (pid, owner) if self._is_ours(pid) else None
+
+    def _end_leftover(self) -> None:
+        """End a mongod on our files that outlived its parent; refuse a second live server."""
+        owner = self.owner()
+        if owner is not None:
             raise EmbeddedMongoError(
                 f"{self.data_dir} is in use by process {owner}; stop that server first, "
                 "or give this one another dataDir (PESTLE_DATA_DIR)"
             )
+        left = self._left()
+        if left is None:
+            return
+        pid = left[0]
         log.warning("Ending the MongoDB (process %d) that an earlier server left behind", pid)
         for end_signal in (signal.SIGTERM, signal.SIGKILL):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, end_signal)
             limit = time.monotonic() + 10
-            while self._is_ours(pid):
-                if time.monotonic() > limit:
-                    break
+            while time.monotonic() < limit:
+                if not self._is_ours(pid):
+                    return
                 time.sleep(0.02)
-            else:
-                return
         raise EmbeddedMongoError(f"process {pid}, a mongod on {self.db_path}, cannot be ended")
 
     def _is_ours(self, pid: int) -> bool:

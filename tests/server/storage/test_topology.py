@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import pytest
 from pymongo import AsyncMongoClient
 
 from server.storage.embedded import EmbeddedMongo, find_mongod

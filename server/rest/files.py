@@ -14,6 +14,7 @@ from server.rest.call import Answer, Call, Route
 from server.values import WireObject, loads
 
 _PLAIN = "text/plain; charset=utf-8"
+_BELOW_APP = "/files/{app_id}"
 # SECURITY: a browser must not guess a page into what was uploaded as something else.
 _NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 

@@ -26,9 +26,8 @@ _BODY_FORM: Mapping[str, str] = {
     "_SessionToken": "x-parse-session-token",
     "_InstallationId": "x-parse-installation-id",
     "_ClientVersion": "x-parse-client-version",
-    "_ContentType": "content-type",
 }
-_DROPPED = ("_RevocableSession", "_noBody", "_method", "_context")
+_DROPPED = ("_RevocableSession", "_noBody", "_method")
 
 
 @lru_cache(maxsize=64)

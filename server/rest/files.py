@@ -14,7 +14,6 @@ from server.rest.call import Answer, Call, Route
 from server.values import WireObject, loads
 
 _PLAIN = "text/plain; charset=utf-8"
-_BELOW_APP = "/files/{app_id}"
 # SECURITY: a browser must not guess a page into what was uploaded as something else.
 _NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 
@@ -30,10 +29,10 @@ class FileResource:
             Route("POST", "/files", self.nameless, takes_bytes=True),
             Route("POST", "/files/{name}", self.upload, takes_bytes=True),
             Route("DELETE", "/files/{name}", self.delete, takes_bytes=True),
-            Route("DELETE", "/files/{name}/{*rest}", self.delete, takes_bytes=True),
+            Route("DELETE", "/files/{name}/{*path}", self.delete, takes_bytes=True),
             # The first part is the app's id here; a router has one name for one place.
-            Route("GET", "/files/{name}/metadata/{*file}", self.metadata, is_public=True),
-            Route("GET", "/files/{name}/{*file}", self.download, is_public=True),
+            Route("GET", "/files/{name}/metadata/{*path}", self.metadata, is_public=True),
+            Route("GET", "/files/{name}/{*path}", self.download, is_public=True),
         ]
 
     async def nameless(self, call: Call) -> Answer:
@@ -46,9 +45,9 @@ class FileResource:
         saved = await self._files.save(call.ctx, upload)
         return Answer(saved, status=201, headers={"Location": saved["url"]})
 
-    async def download(self, call: Call, name: str, file: str) -> Answer:
+    async def download(self, call: Call, name: str, path: str) -> Answer:
         self._files.check_app(name)
-        found = await self._files.find(file)
+        found = await self._files.find(path)
         if found is None:
             return Answer(b"File not found.", status=404, content_type=_PLAIN)
         headers = {**_NO_SNIFFING, "Accept-Ranges": "bytes"}
@@ -68,14 +67,14 @@ class FileResource:
             content_type=content_type_of(found.name),
         )
 
-    async def metadata(self, call: Call, name: str, file: str) -> Answer:
+    async def metadata(self, call: Call, name: str, path: str) -> Answer:
         """``{"metadata": {...}}``; ``{}`` for files that are not there."""
         self._files.check_app(name)
-        found = await self._files.find(file)
+        found = await self._files.find(path)
         return Answer({} if found is None else {"metadata": found.metadata})
 
-    async def delete(self, call: Call, name: str, rest: str = "") -> Answer:
-        await self._files.delete(call.ctx, f"{name}/{rest}" if rest else name)
+    async def delete(self, call: Call, name: str, path: str = "") -> Answer:
+        await self._files.delete(call.ctx, f"{name}/{path}" if path else name)
         return Answer(b"", content_type=_PLAIN)
 
 

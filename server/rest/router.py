@@ -35,6 +35,8 @@ class Router:
             if part.startswith("{*"):
                 node.tail = node.tail or _Node(name=part[2:-1])
                 node = node.tail
+                if node.name != part[2:-1]:
+                    raise ValueError(f"{route.path} names its parameter differently")
             elif part.startswith("{"):
                 if node.parameter is None:
                     node.parameter = _Node(name=part[1:-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import signal
@@ -216,6 +217,17 @@ def running_database(settings: Settings) -> Iterator[Settings]:
         yield replace(settings, database_uri=mongo.uri)
 
 
+async def _prepare(settings: Settings) -> None:
+    """What is done once, before there are workers: indexes, schema.json, start hooks."""
+    from server.app import create_app
+
+    app = create_app(settings)
+    try:
+        await app.prepare()
+    finally:
+        await app.stop()
+
+
 def serve(settings: Settings, *, reload: bool = False) -> None:
     """Serve until told to end; leaves by SystemExit with the exit status."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -227,12 +239,11 @@ def serve(settings: Settings, *, reload: bool = False) -> None:
             stack.callback(mongo.stop)
             mongo.launch()
         # Imported while MongoDB starts; the workers then share the memory.
-        from server.app import prepare
-
+        importlib.import_module("server.app")
         if mongo is not None:
             mongo.wait_ready()
             settings = replace(settings, database_uri=mongo.uri)
-        asyncio.run(prepare(settings))
+        asyncio.run(_prepare(settings))
         gc.collect()
         gc.freeze()
         _Application(settings, listener, reload).run()

@@ -84,9 +84,8 @@ def grant(
 
     ``write`` (reads too) and ``read`` hold user ids, ``role:<name>`` or ``*``.
     """
-    obj.acl = {who: {"read": True} for who in read} | {
-        who: {"read": True, "write": True} for who in write
-    }
+    reading, writing = {"read": True}, {"read": True, "write": True}
+    obj.acl = cloud.ACL(dict.fromkeys(read, reading) | dict.fromkeys(write, writing))
 
 
 def grant_parties(obj: cloud.Object, patient_user_id: str) -> None:

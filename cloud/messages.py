@@ -44,7 +44,7 @@ async def _check_patient(request: cloud.Trigger) -> None:
             raise guards.invalid("patient is required: neither side has a PatientProfile.")
         message["patient"] = candidates[0]
     elif given.id not in [profile.id for profile in candidates]:
-        if not await accounts.is_staff(request):
+        if not accounts.is_staff(request):
             raise guards.forbidden("'patient' must be your own or the recipient's profile.")
         await cloud.Query("PatientProfile").get(given.id, use_master_key=True)
 

@@ -21,7 +21,7 @@ async def check(request: cloud.Trigger) -> None:
 async def _check_new(request: cloud.Trigger) -> None:
     prescription = request.object
     await profiles.set_patient(request)
-    if await accounts.is_staff(request):
+    if accounts.is_staff(request):
         guards.starts_as(prescription, "pending", "active")
         await accounts.check_provider(prescription)
     else:
@@ -36,11 +36,11 @@ async def _check_change(request: cloud.Trigger) -> None:
     move = guards.check_move(request, _MOVES)
     if "patient" in changed:
         raise guards.forbidden("A prescription stays with its patient.")
-    if await accounts.is_staff(request):
+    if accounts.is_staff(request):
         if "provider" in changed:
             await accounts.check_provider(prescription)
         if move is not None:
-            await accounts.take_on(request)
+            accounts.take_on(request)
         return
     guards.only(changed, _CONTENT | {"status"}, "A patient changes what is prescribed, or cancels.")
     if changed and request.original["status"] != "pending":

@@ -42,7 +42,7 @@ async def set_patient(request: cloud.Trigger) -> cloud.Object:
         return mine
     if given is None:
         raise guards.invalid("patient is required: you have no PatientProfile yet.")
-    if not await accounts.is_staff(request):
+    if not accounts.is_staff(request):
         raise guards.forbidden("'patient' must be your own profile.")
     return await cloud.Query("PatientProfile").get(given.id, use_master_key=True)
 
@@ -60,7 +60,7 @@ async def share_with_provider(request: cloud.Trigger) -> None:
 
 async def _check_profile(request: cloud.Trigger) -> None:
     profile, changed = request.object, guards.changed_fields(request)
-    staff = await accounts.is_staff(request)
+    staff = accounts.is_staff(request)
     await _check_owner(request, staff=staff)
     if not staff and request.original is not None and changed & _STAFF_ONLY:
         raise guards.forbidden("Only staff changes medicalRecordNumber and isActive.")
@@ -113,12 +113,12 @@ async def _keep_plans_in_step(request: cloud.Trigger) -> None:
 
 
 async def _check_user_profile(request: cloud.Trigger) -> None:
-    await _check_owner(request, staff=await accounts.is_staff(request))
+    await _check_owner(request, staff=accounts.is_staff(request))
     guards.grant(request.object, write=[request.object["user"].id], read=["role:admin"])
 
 
 async def _check_provider(request: cloud.Trigger) -> None:
-    admin = request.master or await accounts.is_in_role(request.user, accounts.ADMIN)
+    admin = request.master or accounts.ADMIN in request.roles
     await _check_owner(request, staff=admin)
     guards.grant(request.object, write=[request.object["user"].id, "role:admin"], read=["*"])
 

@@ -22,16 +22,12 @@ def refuse(message: str) -> cloud.Error:
 async def make_role() -> None:
     query = cloud.Query("_Role").equal_to("name", "provider")
     if await query.first(use_master_key=True) is None:
-        role = cloud.Object("_Role", name="provider")
-        role.acl = {"role:provider": {"read": True}}
+        role = cloud.Role("provider", cloud.ACL().set_role_read_access("provider"))
         await role.save(use_master_key=True)
 
 
-async def is_provider(request: cloud.Trigger) -> bool:
-    if request.master or request.user is None:
-        return request.master
-    query = cloud.Query("_Role").equal_to("name", "provider").equal_to("users", request.user)
-    return await query.first(use_master_key=True) is not None
+def is_provider(request: cloud.Trigger) -> bool:
+    return request.master or "provider" in request.roles
 
 
 async def profile_of(user: cloud.Object | None) -> cloud.Object | None:
@@ -44,7 +40,7 @@ async def share(obj: cloud.Object, profile: cloud.Object) -> None:
     """The patient and the providers read and write it; whatever ACL was sent is gone."""
     profile = await cloud.Query("PatientProfile").get(profile.id, use_master_key=True)
     rights = {"read": True, "write": True}
-    obj.acl = {profile["user"].id: rights, "role:provider": rights}
+    obj.acl = cloud.ACL({profile["user"].id: rights, "role:provider": rights})
 
 
 @cloud.before_save("PatientProfile", require_user=True)
@@ -55,12 +51,12 @@ async def check_profile(request: cloud.Trigger) -> None:
     owner = (request.original or profile)["user"].id
     if profile["user"].id != owner or not (request.master or request.user.id == owner):
         raise refuse("A profile belongs to its own user.")
-    profile.acl = {owner: {"read": True, "write": True}, "role:provider": {"read": True}}
+    profile.acl = cloud.ACL.private(owner).set_role_read_access("provider")
 
 
 @cloud.before_save("Prescription", require_user=True)
 async def check_prescription(request: cloud.Trigger) -> None:
-    prescription, provider = request.object, await is_provider(request)
+    prescription, provider = request.object, is_provider(request)
     mine = await profile_of(request.user)
     if prescription.get("patient") is None and mine is not None:
         prescription["patient"] = mine
@@ -86,7 +82,7 @@ async def check_delivery(request: cloud.Trigger) -> None:
     elif delivery["prescription"].id != original["prescription"].id:
         raise refuse("A delivery stays with its prescription.")
     elif delivery["status"] != original["status"]:
-        if not await is_provider(request):
+        if not is_provider(request):
             raise refuse("Only a provider moves a delivery.")
         if delivery["status"] not in MOVES.get(original["status"], []):
             raise cloud.Error(142, f"A delivery that is {original['status']} cannot move there.")
@@ -115,7 +111,9 @@ async def check_signature(request: cloud.Trigger) -> None:
 
 @cloud.before_save("Notification")
 async def check_notification(request: cloud.Trigger) -> None:
-    if not request.master and (request.original is None or set(request.object.dirty_keys) != {"isRead"}):
+    if not request.master and (
+        request.original is None or set(request.object.dirty_keys) != {"isRead"}
+    ):
         raise refuse("Notifications come from the server; only isRead changes.")
     await share(request.object, request.object["patient"])
 
@@ -144,7 +142,7 @@ async def record(request: cloud.Trigger, action: str) -> None:
         action=action,
         summary=f"{action} {request.object.class_name}",
     )
-    entry.acl = {}
+    entry.acl = cloud.ACL()
     await entry.save(use_master_key=True)
 
 

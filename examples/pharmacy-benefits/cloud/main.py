@@ -21,8 +21,7 @@ def refuse(message: str) -> cloud.Error:
 async def make_role() -> None:
     query = cloud.Query("_Role").equal_to("name", "provider")
     if await query.first(use_master_key=True) is None:
-        role = cloud.Object("_Role", name="provider")
-        role.acl = {"role:provider": {"read": True}}
+        role = cloud.Role("provider", cloud.ACL().set_role_read_access("provider"))
         await role.save(use_master_key=True)
 
 
@@ -42,7 +41,7 @@ async def check_profile(request: cloud.Trigger) -> None:
     owner = (request.original or profile)["user"].id
     if profile["user"].id != owner or not (request.master or request.user.id == owner):
         raise refuse("A profile belongs to its own user.")
-    profile.acl = {owner: {"read": True, "write": True}, "role:provider": {"read": True}}
+    profile.acl = cloud.ACL.private(owner).set_role_read_access("provider")
 
 
 async def keep_plans_in_step(request: cloud.Trigger) -> None:
@@ -70,16 +69,13 @@ async def check_message(request: cloud.Trigger) -> None:
             message["patient"] = mine
     elif set(message.dirty_keys) != {"isRead"} or request.user.id != message["to"].id:
         raise refuse("The recipient marks a message as read; nothing else changes.")
-    message.acl = {
-        message["from"].id: {"read": True},
-        message["to"].id: {"read": True, "write": True},
-    }
+    message.acl = cloud.ACL.private(message["to"].id).set_read_access(message["from"].id)
 
 
 def catalogue(class_name: str) -> None:
     @cloud.before_save(class_name, require_any_user_roles=["provider"])
     async def check(request: cloud.Trigger) -> None:
-        request.object.acl = {"*": {"read": True}, "role:provider": {"read": True, "write": True}}
+        request.object.acl = cloud.ACL.private("role:provider").set_public_read_access()
 
 
 for name in CATALOGUE:
@@ -113,7 +109,7 @@ async def record(request: cloud.Trigger, action: str) -> None:
         action=action,
         summary=f"{action} {request.object.class_name}",
     )
-    entry.acl = {}
+    entry.acl = cloud.ACL()
     await entry.save(use_master_key=True)
 
 

@@ -185,13 +185,17 @@ class UserRules(NoRules):
         username, email = write.body.get("username"), write.body.get("email")
         if "username" in write.body and not isinstance(username, str | None):
             raise username_missing()
-        checks = []
-        if username:
-            checks.append(self._require_free(ctx, write, "username", username, username_taken))
         if email and email != {"__op": "Delete"}:
             if not isinstance(email, str) or not _EMAIL.fullmatch(email):
                 raise ParseError(Code.INVALID_EMAIL_ADDRESS, "Email address format is invalid.")
-            checks.append(self._require_free(ctx, write, "email", email, email_taken))
+        checks = [
+            self._require_free(ctx, write, key, value, taken)
+            for key, value, taken in (
+                ("username", username, username_taken),
+                ("email", email, email_taken),
+            )
+            if isinstance(value, str) and value
+        ]
         # A session of the driver serves one operation at a time.
         if ctx.session is None:
             await asyncio.gather(*checks)

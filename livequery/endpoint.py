@@ -212,7 +212,7 @@ class LiveQueryServer:
         """Check the rights of a subscription and enter it; ``None``: its class is not live.
 
         Raises:
-            ParseError: 101, 119 (rights), 102, 105, 107 (``where``), 209 (``_Session``).
+            ParseError: 101, 119 (rights), 102 (``where``), 209 (``_Session`` without a user).
         """
         identity = self._identities.get(
             request.session_token, session.session_token, is_master=session.is_master

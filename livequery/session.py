@@ -146,7 +146,9 @@ class Session:
         request_id: RequestId = frame["requestId"]
         replies: list[Action] = []
         if self.client_id is None:
-            return [_not_connected("subscribing")]
+            # An update ends one subscription and makes another; either fails.
+            earlier = [_not_connected("unsubscribing")] if op == "update" else []
+            return [*earlier, _not_connected("subscribing")]
         if op == "update" and request_id not in self.request_ids:
             replies.append(self._no_subscription(request_id))
         if request_id not in self.request_ids and len(self.request_ids) >= MAX_SUBSCRIPTIONS:
@@ -286,8 +288,10 @@ def _check_names(names: list[Any] | None) -> None:
         raise _Misfit("Array is too short (0), minimum 1")
     for name in names:
         _check_type(name, _STRING)
-    if len(set(names)) < len(names):
-        raise _Misfit("Array items are not unique")
+    first: dict[str, int] = {}
+    for position, name in enumerate(names):
+        if first.setdefault(name, position) != position:
+            raise _Misfit(f"Array items are not unique (indices {first[name]} and {position})")
 
 
 def _depth(value: Any) -> int:

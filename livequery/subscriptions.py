@@ -6,6 +6,7 @@ An event costs what the subscriptions that could match it cost, not what all of 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +19,11 @@ from livequery.identity import Identity
 from livequery.matcher import compile_filter, never
 from livequery.paths import Predicate
 from livequery.where import live_filter
-from server.errors import ParseError
+from server.errors import Code, ParseError
 from server.schema.classes import ClassSchema
 from server.values import StoredDocument, dumps
+
+logger = logging.getLogger(__name__)
 
 _MAX_ANCHORS = 100
 
@@ -67,8 +70,16 @@ class Criteria:
         self.anchor: Anchor | None = None
 
     def compile(self, class_schema: ClassSchema, regex_timeout: float) -> None:
-        """Read ``where`` by the columns of the class. Raises ParseError."""
-        filter_ = live_filter(self.where, class_schema.fields, privileged=self.privileged)
+        """Read ``where`` by the columns of the class. Raises ParseError (102)."""
+        self.matches, self.anchor = never, None
+        try:
+            filter_ = live_filter(self.where, class_schema.fields, privileged=self.privileged)
+        except ParseError as error:
+            if error.code == Code.INVALID_QUERY:
+                raise
+            # WIRE: conditions that a find refuses may be subscribed to and never match.
+            logger.info("a subscription to %s never matches: %s", class_schema.name, error)
+            return
         self.matches = compile_filter(filter_, regex_timeout=regex_timeout)
         self.anchor = anchor_of(filter_)
 
@@ -183,7 +194,7 @@ class ClassSubscriptions:
         watch: tuple[str, ...],
         member: Member,
     ) -> tuple[Criteria, Group]:
-        """Join the subscriptions that ask the same. Raises ParseError for a bad ``where``."""
+        """Join the subscriptions that ask the same. Raises ParseError (102)."""
         privileged = identity.is_master
         key = f"{privileged}{dumps(where).decode()}"
         criteria = self._criteria.get(key)
@@ -222,8 +233,7 @@ class ClassSubscriptions:
             try:
                 criteria.compile(class_schema, self._regex_timeout)
             except ParseError:
-                # It was valid for the columns there were; nothing can match it now.
-                criteria.matches, criteria.anchor = never, None
+                logger.info("a subscription to %s no longer matches", class_schema.name)
             self._link(criteria)
 
     def candidates(
@@ -291,7 +301,7 @@ class Subscriptions:
         watch: tuple[str, ...],
         member: Member,
     ) -> Ticket:
-        """Raises ParseError when ``where`` is not a query (102, 105, 107)."""
+        """Raises ParseError when ``where`` is no query, an invalid pattern for one (102)."""
         name = class_schema.name
         found = self._classes.get(name)
         subscriptions = found or ClassSubscriptions(class_schema, self._regex_timeout)

@@ -157,7 +157,7 @@ def test_connect_comes_first(op: str, doing: str) -> None:
         ),
         (
             subscribe_frame(query={"className": "N", "where": {}, "watch": ["a", "a"]}),
-            "Array items are not unique",
+            "Array items are not unique (indices 0 and 1)",
         ),
         (
             subscribe_frame(query={"className": "N", "where": {}, "keys": [1]}),

@@ -43,14 +43,13 @@ for _type, _extension in (
     ("text/yaml", ".yaml"),
 ):
     _TYPES.add_type(_type, _extension)
-# Where a type has several extensions, the customary one.
+# Where a type has several extensions, the one that the peer takes.
 _CUSTOMARY = {
     "image/jpeg": "jpg",
-    "image/jpg": "jpg",
     "image/tiff": "tif",
-    "audio/mpeg": "mp3",
+    "audio/mpeg": "mpga",
     "text/plain": "txt",
-    "video/quicktime": "mov",
+    "video/quicktime": "qt",
     OCTETS: "bin",
 }
 _TEXTUAL = frozenset(("application/json", "application/javascript"))

@@ -40,8 +40,7 @@ class FileResource:
 
     async def upload(self, call: Call, name: str) -> Answer:
         """Bytes with their content type, or the JSON form of the JavaScript SDK."""
-        is_json = isinstance(call.body, dict) and bool(call.body)
-        upload = _from_json(name, call) if is_json else _from_bytes(name, call)
+        upload = _from_bytes(name, call) if call.raw else _from_json(name, call)
         saved = await self._files.save(call.ctx, upload)
         return Answer(saved, status=201, headers={"Location": saved["url"]})
 
@@ -79,9 +78,15 @@ class FileResource:
 
 
 def _from_json(name: str, call: Call) -> Upload:
-    """``{"base64": ..., "fileData": {"metadata", "directory"}}``; the type was read already."""
-    upload = Upload(name, _decode(call.body.get("base64")), call.content_type or None)
-    data = call.body.get("fileData")
+    """``{"base64": ..., "_ContentType": ..., "fileData": {"metadata", "directory"}}``."""
+    body = call.body if isinstance(call.body, dict) else {}
+    content_type = body.get("_ContentType") or call.content_type
+    upload = Upload(
+        name,
+        _decode(body.get("base64")),
+        content_type if isinstance(content_type, str) else None,
+    )
+    data = body.get("fileData")
     if isinstance(data, dict):
         upload.metadata = _metadata(data.get("metadata"))
         upload.directory = data.get("directory")

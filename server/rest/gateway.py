@@ -92,6 +92,8 @@ class Gateway:
             found = self._router.match(method, route_path)
         if isinstance(body, dict) and not self._identifier.knows_app(headers):
             self._identifier.read_body_form(headers, body)
+            # SECURITY: bytes with keys in them are never a file.
+            raw = b""
         if found is None:
             return _not_found(method, path)
         route, parameters = found

@@ -175,6 +175,12 @@ def _effective(value: Any, current: Any) -> Any:
     return None
 
 
+def _member(value: Any, path: list[str]) -> Any:
+    for step in path:
+        value = value.get(step) if isinstance(value, dict) else None
+    return value
+
+
 def _with_member(current: Any, path: list[str], value: Any) -> Any:
     """An object with one member replaced, as a write of ``{"o.a.b": value}`` leaves it."""
     if not path:
@@ -233,9 +239,10 @@ def check_constraints(
         is_operation = isinstance(value, dict) and "__op" in value
         if (path or is_operation) and before is None:
             continue
+        present = (before or {}).get(name)
         if is_operation:
-            value = _effective(value, None if path else (before or {}).get(name))
-        if path:
-            value = _with_member((before or {}).get(name), path, value)
+            value = _effective(value, _member(present, path))
+        if path and value is not None:
+            value = _with_member(present, path, value)
         if value is not None and (problem := check(value)):
             raise ParseError(Code.VALIDATION_ERROR, f"{name} {problem}.")

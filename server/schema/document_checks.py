@@ -122,12 +122,12 @@ def meaning_problems(data: Mapping[str, Any]) -> list[Problem]:
 
 def _class_problems(path: Path, item: Mapping[str, Any], known: set[str]) -> Iterator[Problem]:
     name = item["className"]
+    if name in VOLATILE_CLASSES:
+        yield Problem((*path, "className"), f"{name} belongs to the server and cannot be declared")
+        return
     if not is_class_name(name) or ":" in name:
         mend = "Use letters, digits and _, with a letter first."
         yield Problem((*path, "className"), f'"{name}" cannot be the name of a class', mend)
-        return
-    if name in VOLATILE_CLASSES:
-        yield Problem((*path, "className"), f"{name} belongs to the server and cannot be declared")
         return
     fields = dict(default_fields(name))
     for field_name, spec in item.get("fields", {}).items():

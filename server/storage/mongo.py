@@ -1,7 +1,6 @@
 """MongoDB as the floors above use it: one client per process, documents in and out, our errors.
 
-Reads are sent as plain commands (`Database.find`), which costs a fifth less than the driver's
-cursors; writes go through collections, which retry them when a primary steps down.
+The operations of every request take `Lane` where the deployment allows it, else the driver.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from pymongo.errors import (
 )
 
 from server.errors import Code, ParseError, invalid_query
+from server.storage.lane import Lane, is_plain
 from server.values import StoredDocument
 
 Filter: TypeAlias = Mapping[str, Any]
@@ -41,10 +41,36 @@ _PREFERENCES = {
 }
 # The first batch of a find. MongoDB ends a batch at 16 MB by itself.
 _BATCH = 1000
+# An answered write survives the loss of the primary.
+_DURABLE = {"w": "majority"}
 _ATTEMPTS = 5
 _T = TypeVar("_T")
+# What MongoDB says of malformed operators and values; five-digit codes are its checks of input.
+_ASSERTIONS = 15_000
 _BAD_INPUT_CODES = frozenset(
-    (2, 9, 14, 17, 28, 31, 51, 52, 55, 56, 57, 73, 168, 241, 291, 16410, 16755, 16804, 17287)
+    (
+        2,
+        9,
+        14,
+        15,
+        17,
+        28,
+        31,
+        51,
+        52,
+        55,
+        56,
+        57,
+        73,
+        168,
+        241,
+        291,
+        16410,
+        10334,
+        16755,
+        16804,
+        17287,
+    )
 )
 
 
@@ -81,7 +107,7 @@ def translated_errors() -> Iterator[None]:
             raise
         if error.code == 11000:
             raise _duplicate(error.details) from error
-        if error.code in _BAD_INPUT_CODES or (error.code or 0) >= 15000:
+        if error.code in _BAD_INPUT_CODES or (error.code or 0) >= _ASSERTIONS:
             raise invalid_query("The database refused the values of this request.") from error
         raise ParseError(Code.INTERNAL_SERVER_ERROR, "Database error") from error
     except (OverflowError, UnicodeEncodeError) as error:
@@ -98,9 +124,16 @@ class Database:
     """One MongoDB database. Class names are collection names with the configured prefix."""
 
     def __init__(
-        self, client: AsyncMongoClient[dict[str, Any]], name: str, prefix: str = ""
+        self,
+        client: AsyncMongoClient[dict[str, Any]],
+        name: str,
+        prefix: str = "",
+        *,
+        has_lane: bool = False,
     ) -> None:
+        """``has_lane``: the deployment needs no log-in and the like (`lane.is_plain`)."""
         self.client = client
+        self._lane = Lane(client, name, _CODEC) if has_lane else None
         self.prefix = prefix
         self.raw: AsyncDatabase[dict[str, Any]] = client.get_database(name, codec_options=_CODEC)
         self._collections: dict[str, AsyncCollection[dict[str, Any]]] = {}
@@ -114,9 +147,12 @@ class Database:
         ``uri`` names the database; without a name it is ``parse``.
         """
         client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri, **(options or {}))
-        return cls(client, client.get_default_database("parse").name, prefix)
+        name = client.get_default_database("parse").name
+        return cls(client, name, prefix, has_lane=is_plain(uri, options or {}))
 
     async def close(self) -> None:
+        if self._lane is not None:
+            self._lane.close()
         await self.client.close()
 
     def collection(self, class_name: str) -> AsyncCollection[dict[str, Any]]:
@@ -184,12 +220,14 @@ class Database:
         *,
         retry: bool = True,
     ) -> dict[str, Any]:
-        """Run a read command; once more when the connection broke (as the driver's reads do)."""
+        if self._lane is not None and session is None and preference is None:
+            return await self._lane.run(command, retry=retry)
         try:
             return await self.raw.command(
                 command, codec_options=_CODEC, read_preference=preference, session=session
             )
         except AutoReconnect:
+            # The driver tries its own reads twice, but not plain commands.
             if not retry or session is not None:
                 raise
             return await self.raw.command(command, codec_options=_CODEC, read_preference=preference)
@@ -256,28 +294,45 @@ class Database:
     async def insert(
         self, class_name: str, document: StoredDocument, *, session: Session = None
     ) -> None:
+        """Store a new document. Raises `DuplicateValue`."""
         with translated_errors():
-            await self.collection(class_name).insert_one(document, session=session)
+            if self._lane is None or session is not None:
+                await self.collection(class_name).insert_one(document, session=session)
+                return
+            await self._lane.run_write(
+                {
+                    "insert": self.prefix + class_name,
+                    "documents": [document],
+                    "writeConcern": _DURABLE,
+                }
+            )
 
     async def find_and_update(
         self,
         class_name: str,
         filter: Filter,
-        update: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        update: Mapping[str, Any],
         *,
-        upsert: bool = False,
         session: Session = None,
     ) -> StoredDocument | None:
         """Update one document and return it as it is then; ``None`` when none matched."""
         with translated_errors():
-            found: StoredDocument | None = await self.collection(class_name).find_one_and_update(
-                filter,
-                update,
-                upsert=upsert,
-                return_document=ReturnDocument.AFTER,
-                session=session,
+            if self._lane is None or session is not None:
+                found: StoredDocument | None
+                found = await self.collection(class_name).find_one_and_update(
+                    filter, update, return_document=ReturnDocument.AFTER, session=session
+                )
+                return found
+            reply = await self._lane.run_write(
+                {
+                    "findAndModify": self.prefix + class_name,
+                    "query": filter,
+                    "update": update,
+                    "new": True,
+                    "writeConcern": _DURABLE,
+                }
             )
-            return found
+            return reply["value"] or None
 
     async def update_one(
         self,
@@ -303,6 +358,7 @@ class Database:
         *,
         session: Session = None,
     ) -> int:
+        """Update all that match; how many there were."""
         with translated_errors():
             result = await self.collection(class_name).update_many(filter, update, session=session)
         return result.matched_count
@@ -312,9 +368,19 @@ class Database:
     ) -> int:
         """Delete one document, or all that match; how many there were."""
         collection = self.collection(class_name)
-        remove = collection.delete_many if many else collection.delete_one
         with translated_errors():
-            return (await remove(filter, session=session)).deleted_count
+            if many:
+                return (await collection.delete_many(filter, session=session)).deleted_count
+            if self._lane is None or session is not None:
+                return (await collection.delete_one(filter, session=session)).deleted_count
+            reply = await self._lane.run_write(
+                {
+                    "delete": self.prefix + class_name,
+                    "deletes": [{"q": filter, "limit": 1}],
+                    "writeConcern": _DURABLE,
+                }
+            )
+            return int(reply["n"])
 
     async def drop(self, class_name: str) -> None:
         """Drop a collection; none there is fine."""

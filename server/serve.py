@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 from uvicorn_worker import UvicornWorker
 
 from server.configuration import keys_path
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _GRACE_S = 10
 _KEEP_ALIVE_S = 75
+_RESTART_PAUSE_S = 0.5
 _HEARTBEAT_LIMIT_S = 60
 # A LiveQuery frame is a query; the SDKs send nothing larger.
 _LARGEST_FRAME = 1 << 20
@@ -78,6 +80,18 @@ class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
     handle_int = Arbiter.handle_term
     handle_hup = Arbiter.handle_term
 
+    def reap_workers(self) -> None:
+        """A worker that cannot start ends a server that never served, and no other.
+
+        Later it only means that MongoDB was away at that moment.
+        """
+        try:
+            super().reap_workers()
+        except HaltServer:
+            if not self.app.has_served:
+                raise
+            time.sleep(_RESTART_PAUSE_S)
+
     def handle_usr2(self) -> None:
         """gunicorn would start a second master, which the embedded MongoDB cannot have."""
 
@@ -89,6 +103,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
         self._settings = settings
         self._listener = listener
         self._reload = reload
+        self.has_served = False
         self._ready_read, self._ready_write = os.pipe()
         super().__init__()
 
@@ -129,6 +144,7 @@ class _Application(BaseApplication):  # type: ignore[misc]  # gunicorn has no ty
         """Once every worker serves, tell the person at the terminal."""
         for _ in range(worker_count(self._settings)):
             os.read(self._ready_read, 1)
+            self.has_served = True
         print(banner(self._settings), flush=True)
 
 

@@ -233,7 +233,7 @@ class LiveQueryOptions:
     """Which classes LiveQuery serves."""
 
     class_names: tuple[str, ...] = option(
-        "classNames", (), "Classes clients may subscribe to.", texts
+        "classNames", (), "Classes that are live; none: those of schemaPath.", texts
     )
     regex_timeout_ms: int = option(
         "regexTimeout", 100, "Time limit of one $regex, in ms.", whole(0)

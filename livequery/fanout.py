@@ -31,7 +31,6 @@ from server.access.clp import is_held_by
 from server.errors import ParseError
 from server.schema.classes import ClassSchema
 from server.storage.changes import Change
-from server.storage.documents import Layout
 from server.values import StoredDocument, WireObject, dumps
 
 logger = logging.getLogger(__name__)
@@ -48,22 +47,22 @@ class _State:
     """One state of the object, before or after; what is drawn from it is drawn once."""
 
     def __init__(
-        self, document: StoredDocument, layout: Layout, file_url: FileUrl, never: frozenset[str]
+        self, document: StoredDocument, class_schema: ClassSchema, file_url: FileUrl
     ) -> None:
         self.document = document
-        self._layout = layout
+        self._class_schema = class_schema
         self._file_url = file_url
-        self._never = never
         self._rendered: WireObject | None = None
         self._texts: dict[tuple[frozenset[str], frozenset[str] | None], str] = {}
 
     @property
     def wire(self) -> WireObject:
         if self._rendered is None:
-            rendered = self._layout.render(self.document, self._file_url)
-            for name in self._never:
+            class_name = self._class_schema.name
+            rendered = self._class_schema.layout.render(self.document, self._file_url)
+            for name in _NEVER_SENT.get(class_name, ()):
                 rendered.pop(name, None)
-            self._rendered = {"className": self._layout.class_name, **rendered}
+            self._rendered = {"className": class_name, **rendered}
         return self._rendered
 
     def text(self, hidden: frozenset[str], keys: frozenset[str] | None) -> str:
@@ -85,15 +84,12 @@ class _State:
 class _Event:
     """A change, as far as it was worked out for the receivers so far."""
 
-    def __init__(
-        self, change: Change, class_schema: ClassSchema, layout: Layout, file_url: FileUrl
-    ) -> None:
+    def __init__(self, change: Change, class_schema: ClassSchema, file_url: FileUrl) -> None:
         self.class_schema = class_schema
         self.is_insert = change.op == "insert"
-        never = _NEVER_SENT.get(class_schema.name, _NOTHING)
 
         def state(document: StoredDocument | None) -> _State | None:
-            return None if document is None else _State(document, layout, file_url, never)
+            return None if document is None else _State(document, class_schema, file_url)
 
         self.before = state(change.before)
         self.after = state(change.after)
@@ -136,7 +132,6 @@ class Fanout:
         self._file_url = file_url
         self._sanitize = sanitize
         self._owner_exempt = owner_exempt
-        self._layouts: dict[str, tuple[ClassSchema, Layout]] = {}
 
     async def deliver(self, change: Change, class_schema: ClassSchema) -> None:
         """Offer the frames of one change to their receivers.
@@ -153,7 +148,7 @@ class Fanout:
         if not matched:
             return
         refused = await self._refresh([group for group, _, _ in matched])
-        event = _Event(change, class_schema, self._layout(class_schema), self._file_url)
+        event = _Event(change, class_schema, self._file_url)
         for group, old_matches, new_matches in matched:
             if group not in refused:
                 self._send(group, event, old_matches, new_matches)
@@ -169,13 +164,6 @@ class Fanout:
                     logger.error("rights of a subscription could not be read: %s", error)
                     refused.add(group)
         return refused
-
-    def _layout(self, class_schema: ClassSchema) -> Layout:
-        known = self._layouts.get(class_schema.name)
-        if known is None or known[0] is not class_schema:
-            known = class_schema, Layout(class_schema.name, class_schema.fields)
-            self._layouts[class_schema.name] = known
-        return known[1]
 
     def _send(self, group: Group, event: _Event, old_matches: bool, new_matches: bool) -> None:
         access = group.identity.access(

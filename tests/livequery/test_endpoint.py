@@ -75,6 +75,14 @@ class Server:
         return client
 
 
+async def until(check: Callable[[], bool]) -> None:
+    async with asyncio.timeout(WAIT):
+        while True:
+            if check():
+                return
+            await asyncio.sleep(0.01)
+
+
 async def say(client: ClientConnection, frame: dict[str, Any]) -> None:
     await client.send(json.dumps(frame))
 
@@ -122,9 +130,7 @@ async def serving(
     task = asyncio.create_task(http.serve([listener]))
     server = Server(f"ws://127.0.0.1:{listener.getsockname()[1]}/parse", live, feed, resolver)
     try:
-        async with asyncio.timeout(WAIT):
-            while not http.started:
-                await asyncio.sleep(0.01)
+        await until(lambda: http.started)
         yield server
     finally:
         for client in server.sockets:
@@ -266,9 +272,8 @@ async def test_a_client_that_goes_leaves_nothing_behind(server: Server) -> None:
     client = await server.open()
     await subscribe(client)
     await client.close()
-    async with asyncio.timeout(WAIT):
-        while "Note" in server.live._subscriptions or server.live._connections:
-            await asyncio.sleep(0.01)
+    await until(lambda: "Note" not in server.live._subscriptions)
+    await until(lambda: not server.live._connections)
 
 
 async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> None:
@@ -300,10 +305,7 @@ async def test_a_client_that_misses_a_pong_is_closed() -> None:
     async with serving(ping=0.2) as server:
         alive, dead = await server.open(), await server.open()
         dead.transport.pause_reading()
-        async with asyncio.timeout(WAIT):
-            while len(server.live._connections) > 1:
-                await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)
+        await until(lambda: len(server.live._connections) == 1)
         assert (await subscribe(alive))["op"] == "subscribed"
         dead.transport.abort()
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
 from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -31,7 +31,20 @@ from server.values import StoredDocument
 Filter: TypeAlias = Mapping[str, Any]
 Session: TypeAlias = AsyncClientSession | None
 
-_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(tz_aware=False)
+
+class _WholeNumbers(TypeDecoder):
+    """WIRE: the peer prints a double that is whole as ``5``, not ``5.0``, as JavaScript does."""
+
+    bson_type = float
+
+    def transform_bson(self, value: float) -> float | int:
+        return int(value) if value.is_integer() and abs(value) < _INT64 else value
+
+
+_INT64 = 2.0**63
+_CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
+    tz_aware=False, type_registry=TypeRegistry([_WholeNumbers()])
+)
 _PREFERENCES = {
     "PRIMARY": ReadPreference.PRIMARY,
     "PRIMARY_PREFERRED": ReadPreference.PRIMARY_PREFERRED,

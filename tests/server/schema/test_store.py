@@ -64,9 +64,7 @@ async def test_preparing_again_changes_nothing_and_index_switches_are_heard(
 async def test_an_index_in_the_way_does_not_stop_the_others(
     registry: SchemaRegistry, database: Database
 ) -> None:
-    await database.raw["_User"].create_index(
-        "username", name="theirs", unique=True, sparse=True
-    )
+    await database.raw["_User"].create_index("username", name="theirs", unique=True, sparse=True)
     await registry.prepare()
     users = await list_indexes(database, "_User")
     assert "username_1" not in users

@@ -33,7 +33,6 @@ async def log_in(request: cloud.Trigger) -> None:
     user = request.object
     if user.get("username") == audit.SYSTEM:
         raise guards.forbidden("This account cannot log in.")
-    # Not after_login, which a log-in by an auth provider does not reach.
     await audit.record(user.id, "_User", user.id, "login", "login", {})
 
 

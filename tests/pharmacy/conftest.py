@@ -14,16 +14,6 @@ from tests.harness.api import APP_ID, MASTER_KEY, Api, ok
 from tests.harness.mongo import TestMongo
 from tests.harness.processes import ROOT, Server, start_pestle
 
-LIVE_CLASSES = (
-    "Prescription",
-    "Delivery",
-    "Notification",
-    "Message",
-    "Medication",
-    "CopayDetails",
-    "AuditLog",
-)
-
 
 @pytest.fixture(scope="session")
 def pharmacy(mongo: TestMongo) -> Iterator[Server]:
@@ -36,7 +26,6 @@ def pharmacy(mongo: TestMongo) -> Iterator[Server]:
             "databaseURI": mongo.uri(database),
             "schemaPath": str(ROOT / "schema.json"),
             "cloud": str(ROOT / "cloud" / "main.py"),
-            "liveQuery": {"classNames": list(LIVE_CLASSES)},
         },
         workers=2,
     )

@@ -141,11 +141,12 @@ async def test_two_people_cannot_both_decide(
         delivery = await order_delivery(alice)
         path = f"/classes/Delivery/{delivery}"
         await move(provider, delivery, "out_for_delivery")
-        answers = await asyncio.gather(
-            *(provider.put(path, {"status": s}) for s in ("delivered", "failed") * 3)
-        )
-        assert sorted(a.status_code for a in answers) == [200] + [400] * 5
+        statuses = ("delivered", "failed") * 3
+        answers = await asyncio.gather(*(provider.put(path, {"status": s}) for s in statuses))
         outcome = ok(await alice.api.get(path))["status"]
+        # To say again what already holds is no move, so it may come through.
+        said = {s for s, answer in zip(statuses, answers, strict=True) if answer.is_success}
+        assert said == {outcome}
         moves = await master.find("DeliveryMove", {"delivery": pointer("Delivery", delivery)})
         assert sorted(m["status"] for m in moves) == sorted(["out_for_delivery", outcome])
         where = {"delivery": pointer("Delivery", delivery)}

@@ -74,8 +74,8 @@ async def test_roles_are_edited_by_the_master_key_only(
     role = (await master.find("_Role", {"name": "provider"}))[0]["objectId"]
     for who in (alice.api, provider, admin):
         add = {"users": {"__op": "AddRelation", "objects": [who.pointer()]}}
-        assert_parse_error(await who.put(f"/classes/_Role/{role}", add), 101)
-        assert_parse_error(await who.delete(f"/classes/_Role/{role}"), 101)
+        assert_parse_error(await who.put(f"/classes/_Role/{role}", add), 119)
+        assert_parse_error(await who.delete(f"/classes/_Role/{role}"), 119)
     assert alice.api.id not in await members(master, "provider")
 
 

@@ -207,6 +207,11 @@ def _mend(error: BaseException) -> str:
             return f"Install {error.name!r} beside the server, or correct the name."
         case ImportError():
             return "Check the name, and that the two files do not import each other."
+        case AttributeError(obj=ModuleType()) if str(error).startswith("module 'cloud'"):
+            return (
+                "`import cloud.x` hides what `from server import cloud` gave; write"
+                " `from cloud import x`."
+            )
         case NameError():
             return "Import or define the name before this line."
         case SystemExit():

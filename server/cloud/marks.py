@@ -215,8 +215,9 @@ def _login_trigger(kind: Kind, class_name: str, function: Any, rules: Rules) -> 
 
 
 def on_start(function: OnStart) -> OnStart:
-    """Runs at each start of the server, in one process, before it serves; no caller.
+    """Runs at each start of the server, in one process, before it serves.
 
-    It must be safe to run again: make roles that are missing, and the like.
+    Nobody calls it, so it acts with the master key. It must be safe to run again: make roles
+    that are missing, and the like.
     """
     return _mark("start", "", function)

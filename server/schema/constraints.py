@@ -39,7 +39,7 @@ _WORDS: Mapping[str, frozenset[str]] = {
     ),
 }
 CONSTRAINT_WORDS: frozenset[str] = frozenset().union(*_WORDS.values())
-_NESTED_TYPES = ("Array", "Object")
+NESTED_TYPES = ("Array", "Object")
 
 
 def words_for(field_type: str) -> frozenset[str]:
@@ -138,7 +138,7 @@ def compile_check(spec: Field) -> Check | None:
     words = {w: v for w, v in spec.constraints.items() if w in words_for(spec.type)}
     if not words:
         return None
-    if spec.type in _NESTED_TYPES:
+    if spec.type in NESTED_TYPES:
         checks = [_nested(spec)]
     else:
         checks = [_SCALAR_WORDS[word](value) for word, value in words.items()]

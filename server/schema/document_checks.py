@@ -12,7 +12,12 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 
 from server.errors import ParseError
-from server.schema.constraints import CONSTRAINT_WORDS, compile_check, words_for
+from server.schema.constraints import (
+    CONSTRAINT_WORDS,
+    NESTED_TYPES,
+    compile_check,
+    words_for,
+)
 from server.schema.indexes import UNIQUE_TYPES
 from server.schema.locator import Path
 from server.schema.permissions import permission_problems
@@ -198,11 +203,12 @@ def _constraint_problems(path: Path, column: Field) -> Iterator[Problem]:
     for word in column.constraints:
         if word not in words_for(column.type):
             yield Problem((*path, word), f'"{word}" says nothing about the type {column.type}')
-    if not column.constraints:
-        return
-    errors = _META_VALIDATOR.iter_errors(dict(column.constraints))
-    wrong = [Problem((*path, *e.absolute_path), e.message) for e in errors]
-    if not wrong and "pattern" in column.constraints:
+    wrong: list[Problem] = []
+    if column.type in NESTED_TYPES and column.constraints:
+        # The plain words' values were checked with the document's form.
+        errors = _META_VALIDATOR.iter_errors(dict(column.constraints))
+        wrong += [Problem((*path, *e.absolute_path), e.message) for e in errors]
+    elif "pattern" in column.constraints:
         try:
             re.compile(column.constraints["pattern"])
         except re.error as error:

@@ -74,6 +74,7 @@ async def make_api() -> AsyncIterator[MakeApi]:
 
         async def make(settings: Settings) -> Api:
             app = create_app(settings)
+            await app.prepare()
             await app.start()
             stack.push_async_callback(app.stop)
             client = httpx.AsyncClient(

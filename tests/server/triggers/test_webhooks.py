@@ -306,7 +306,7 @@ async def test_after_find_must_answer_objects(
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nothing tells when a reload is done
             await asyncio.sleep(0.005)
 
 

@@ -186,5 +186,5 @@ async def test_a_declaration_by_another_process(
     hook = {**FUNCTION, "url": webhook.url + "/f"}
     ok(await one.as_master().post("/hooks/functions", hook))
     async with asyncio.timeout(5):
-        while (await other.post("/functions/hf")).status_code != 200:
+        while (await other.post("/functions/hf")).status_code != 200:  # noqa: ASYNC110 - it polls
             await asyncio.sleep(0.01)

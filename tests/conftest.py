@@ -12,6 +12,7 @@ import pytest
 
 from server.settings import Settings
 from tests.harness.api import APP_ID, MASTER_KEY, Api
+from tests.harness.app import running_app
 from tests.harness.mongo import TestMongo
 from tests.harness.processes import Server, start_peer, start_pestle
 
@@ -68,22 +69,10 @@ class MakeApi(Protocol):
 
 @pytest.fixture
 async def make_api() -> AsyncIterator[MakeApi]:
-    from server.app import create_app
-
     async with AsyncExitStack() as stack:
 
         async def make(settings: Settings) -> Api:
-            app = create_app(settings)
-            await app.prepare()
-            await app.start()
-            stack.push_async_callback(app.stop)
-            client = httpx.AsyncClient(
-                transport=httpx.ASGITransport(app),
-                base_url="http://test" + settings.mount_path,
-                timeout=30,
-            )
-            await stack.enter_async_context(client)
-            return Api(client, app_id=settings.app_id, master_key=settings.master_key)
+            return await stack.enter_async_context(running_app(settings))
 
         yield make
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from server.app import create_app
 from server.settings import Settings
 from tests.harness.api import APP_ID, MASTER_KEY, Api, ok
+from tests.harness.app import running_app
 from tests.harness.mongo import TestMongo
 
 MAX_BODY = 100_000
@@ -36,12 +36,7 @@ async def world(mongo: TestMongo) -> AsyncIterator[World]:
         max_upload_size=MAX_BODY,
         log_level="error",
     )
-    app = create_app(settings)
-    await app.start()
-    # A bug then is an answer with status 500, as for a client of the real server.
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test/parse") as client:
-        anyone = Api(client)
+    async with running_app(settings, hide_bugs=True) as anyone:
         alice = await anyone.sign_up("alice", email="alice@example.com")
         bob = await anyone.sign_up("bob")
         master = anyone.as_master()
@@ -67,7 +62,6 @@ async def world(mongo: TestMongo) -> AsyncIterator[World]:
                 "session": session["objectId"],
             },
         )
-    await app.stop()
     mongo.drop(name)
 
 

@@ -12,11 +12,11 @@ import pytest
 from bson import Binary
 from pymongo import MongoClient
 
-from server.app import create_app
 from server.settings import Settings
 from server.values import pointer
 from tests.conftest import SERVE_OPTIONS
 from tests.harness.api import APP_ID, MASTER_KEY, Api, assert_parse_error, ok
+from tests.harness.app import running_app
 from tests.harness.mongo import TestMongo
 from tests.harness.processes import start_peer
 
@@ -57,25 +57,19 @@ async def house(mongo: TestMongo) -> AsyncIterator[House]:
             "databaseOptions": {"enableSchemaHooks": True},
         }
     )
-    app = create_app(
-        Settings(
-            app_id=APP_ID,
-            master_key=MASTER_KEY,
-            database_uri=uri,
-            allow_client_class_creation=True,
-            log_level="error",
-        )
+    settings = Settings(
+        app_id=APP_ID,
+        master_key=MASTER_KEY,
+        database_uri=uri,
+        allow_client_class_creation=True,
+        log_level="error",
     )
     try:
-        await app.start()
         async with (
-            httpx.AsyncClient(base_url=peer.url, timeout=30) as theirs,
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://test/parse", timeout=30
-            ) as ours,
+            httpx.AsyncClient(base_url=peer.url, timeout=30) as client,
+            running_app(settings) as ours,
         ):
-            yield House({"peer": Api(theirs), "pestle": Api(ours)}, uri, database)
-        await app.stop()
+            yield House({"peer": Api(client), "pestle": ours}, uri, database)
     finally:
         peer.stop()
         mongo.drop(database)

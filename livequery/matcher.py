@@ -31,7 +31,7 @@ from livequery.geometry import (
     in_sphere_polygon,
 )
 from livequery.paths import Predicate, Test, any_reached
-from livequery.patterns import compile_pattern
+from livequery.patterns import Clock, compile_pattern
 from server.errors import ParseError, invalid_query
 from server.values import StoredDocument
 
@@ -39,15 +39,15 @@ _MAX_DEPTH = 100
 _HASHABLE = frozenset((STRING, OBJECT_ID))
 
 
-def compile_filter(filter_: Mapping[str, Any], *, regex_timeout: float = 0.1) -> Predicate:
+def compile_filter(filter_: Mapping[str, Any], clock: Clock | None = None) -> Predicate:
     """The predicate of a filter.
 
     Args:
-        regex_timeout: seconds for one evaluation of one regular expression.
+        clock: limits the time of regular expressions.
     Raises:
         ParseError: A regular expression is not valid, or an operator is not known (102).
     """
-    return _Compiler(regex_timeout).document(filter_, 0)
+    return _Compiler(clock or Clock()).document(filter_, 0)
 
 
 def never(document: StoredDocument) -> bool:
@@ -67,8 +67,8 @@ def _all_of(predicates: list[Predicate]) -> Predicate:
 
 
 class _Compiler:
-    def __init__(self, regex_timeout: float) -> None:
-        self._regex_timeout = regex_timeout
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
 
     def document(self, filter_: Mapping[str, Any], depth: int) -> Predicate:
         if depth > _MAX_DEPTH:
@@ -187,7 +187,7 @@ class _Compiler:
         source, flags = pattern, options
         if isinstance(pattern, Regex | re.Pattern):
             source, flags = str(pattern.pattern), options + _option_letters(int(pattern.flags))
-        search = compile_pattern(source, flags, timeout=self._regex_timeout)
+        search = compile_pattern(source, flags, self._clock)
         letters = "".join(sorted(set(flags) - {"u"}))
 
         def test(value: Any) -> bool:

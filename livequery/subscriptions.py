@@ -18,6 +18,7 @@ from bson import Decimal128, ObjectId
 from livequery.identity import Identity
 from livequery.matcher import compile_filter, never
 from livequery.paths import Predicate
+from livequery.patterns import Clock
 from livequery.where import live_filter
 from server.errors import Code, ParseError
 from server.schema.classes import ClassSchema
@@ -69,7 +70,7 @@ class Criteria:
         self.matches: Predicate = never
         self.anchor: Anchor | None = None
 
-    def compile(self, class_schema: ClassSchema, regex_timeout: float) -> None:
+    def compile(self, class_schema: ClassSchema, clock: Clock) -> None:
         """Read ``where`` by the columns of the class. Raises ParseError (102)."""
         self.matches, self.anchor = never, None
         try:
@@ -80,7 +81,7 @@ class Criteria:
             # WIRE: conditions that a find refuses may be subscribed to and never match.
             logger.info("a subscription to %s never matches: %s", class_schema.name, error)
             return
-        self.matches = compile_filter(filter_, regex_timeout=regex_timeout)
+        self.matches = compile_filter(filter_, clock)
         self.anchor = anchor_of(filter_)
 
 
@@ -176,9 +177,9 @@ def _keys_in(document: StoredDocument | None, key: str) -> Iterator[Any]:
 class ClassSubscriptions:
     """The subscriptions of one class."""
 
-    def __init__(self, class_schema: ClassSchema, regex_timeout: float) -> None:
+    def __init__(self, class_schema: ClassSchema, clock: Clock) -> None:
         self.class_schema = class_schema
-        self._regex_timeout = regex_timeout
+        self._clock = clock
         self._criteria: dict[str, Criteria] = {}
         self._loose: dict[Criteria, None] = {}
         self._anchored: dict[str, dict[Any, dict[Criteria, None]]] = {}
@@ -200,7 +201,7 @@ class ClassSubscriptions:
         criteria = self._criteria.get(key)
         if criteria is None:
             criteria = Criteria(key, where, privileged)
-            criteria.compile(self.class_schema, self._regex_timeout)
+            criteria.compile(self.class_schema, self._clock)
             self._criteria[key] = criteria
             self._link(criteria)
         group_key = (identity, keys, watch)
@@ -231,7 +232,7 @@ class ClassSubscriptions:
         self._anchored.clear()
         for criteria in self._criteria.values():
             try:
-                criteria.compile(class_schema, self._regex_timeout)
+                criteria.compile(class_schema, self._clock)
             except ParseError:
                 logger.info("a subscription to %s no longer matches", class_schema.name)
             self._link(criteria)
@@ -282,8 +283,8 @@ class Ticket:
 class Subscriptions:
     """The subscriptions of a process, by class."""
 
-    def __init__(self, regex_timeout: float = 0.1) -> None:
-        self._regex_timeout = regex_timeout
+    def __init__(self, regex_limit: float = 0.1) -> None:
+        self._clock = Clock(regex_limit)
         self._classes: dict[str, ClassSubscriptions] = {}
 
     def __contains__(self, class_name: object) -> bool:
@@ -304,7 +305,7 @@ class Subscriptions:
         """Raises ParseError when ``where`` is no query, an invalid pattern for one (102)."""
         name = class_schema.name
         found = self._classes.get(name)
-        subscriptions = found or ClassSubscriptions(class_schema, self._regex_timeout)
+        subscriptions = found or ClassSubscriptions(class_schema, self._clock)
         subscriptions.follow(class_schema)
         criteria, group = subscriptions.add(where, identity, keys, watch, member)
         self._classes[name] = subscriptions

@@ -1,8 +1,6 @@
-"""Accounts and roles: everybody starts as a patient, an admin appoints providers and admins."""
+"""Accounts and roles: the roles exist, everybody starts as a patient, log-ins are recorded."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from cloud import audit, guards
 from server import cloud
@@ -25,7 +23,7 @@ async def prepare() -> None:
 @cloud.after_save("_User")
 async def newcomer_is_patient(request: cloud.Trigger) -> None:
     if request.original is None and request.object.get("username") != audit.SYSTEM:
-        await _set_membership(PATIENT, request.object.id, member=True)
+        await set_membership(PATIENT, request.object.id, member=True)
 
 
 @cloud.before_login
@@ -40,27 +38,6 @@ async def log_in(request: cloud.Trigger) -> None:
 async def system_stays(request: cloud.Trigger) -> None:
     if request.object.get("username") == audit.SYSTEM:
         raise guards.forbidden("The audit trail needs this account.")
-
-
-@audit.audited_function("assignRole", required=["userId", "role"])
-async def assign_role(request: cloud.Request) -> dict[str, Any]:
-    """Make somebody a patient, provider or admin, and nothing else any more.
-
-    Params: ``{"userId": str, "role": "patient" | "provider" | "admin"}``, answered as they are.
-    Errors: 119 when the caller is no admin, 101 for an unknown user, 142 for an unknown role.
-    """
-    user_id, role = request.params["userId"], request.params["role"]
-    if not request.master and ADMIN not in request.roles:
-        raise guards.forbidden("Only an admin assigns roles.")
-    if role not in ROLES:
-        raise guards.invalid(f"Unknown role. It is one of: {', '.join(ROLES)}.")
-    user = await cloud.Query("_User").get(user_id, use_master_key=True)
-    if user.get("username") == audit.SYSTEM:
-        raise guards.forbidden("This account takes no role.")
-    # The new role first: two calls at once may leave somebody without one, never with two.
-    for name in sorted(ROLES, key=lambda name: name != role):
-        await _set_membership(name, user_id, member=name == role)
-    return {"userId": user_id, "role": role}
 
 
 def is_staff(request: cloud.Trigger | cloud.Request) -> bool:
@@ -88,7 +65,8 @@ async def _role(name: str) -> cloud.Object | None:
     return await cloud.Query("_Role").equal_to("name", name).first(use_master_key=True)
 
 
-async def _set_membership(name: str, user_id: str, *, member: bool) -> None:
+async def set_membership(name: str, user_id: str, *, member: bool) -> None:
+    """Put a user into a role, or take them out of it."""
     role = await _role(name)
     if role is None:
         raise guards.invalid(f"The role {name} does not exist.")

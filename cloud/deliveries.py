@@ -31,9 +31,11 @@ async def check(request: cloud.Trigger) -> None:
     guards.keep(request, "deliveredAt")
     if request.original is None:
         await _check_new(request)
+        owner = await profiles.owner_of(request.object)
     else:
-        await _check_change(request)
-    guards.grant_parties(request.object, await profiles.owner_of(request.object))
+        owner = await profiles.owner_of(request.original)
+        await _check_change(request, owner)
+    guards.grant_parties(request.object, owner)
 
 
 async def _check_new(request: cloud.Trigger) -> None:
@@ -46,6 +48,7 @@ async def _check_new(request: cloud.Trigger) -> None:
     delivery["patient"] = prescription["patient"]
     guards.starts_as(delivery, "pending")
     if not accounts.is_staff(request):
+        await profiles.own_profile(request)
         guards.keep(request, "provider", "trackingNumber")
     if delivery.get("provider") is not None:
         await accounts.check_provider(delivery)
@@ -53,19 +56,20 @@ async def _check_new(request: cloud.Trigger) -> None:
         delivery["provider"] = prescription["provider"]
 
 
-async def _check_change(request: cloud.Trigger) -> None:
+async def _check_change(request: cloud.Trigger, owner: str) -> None:
     delivery, changed = request.object, guards.changed_fields(request)
     assert request.original is not None
     if changed & {"prescription", "patient"}:
         raise guards.forbidden("A delivery stays with its prescription.")
     if "status" in changed:
         await _check_move(request)
-    elif changed and request.original["status"] in _FINAL:
+    elif changed and request.original["status"] in _FINAL and not request.master:
         raise guards.invalid(f"A delivery that is {delivery['status']} no longer changes.")
     if accounts.is_staff(request):
         if "provider" in changed:
             await accounts.check_provider(delivery)
         return
+    guards.must_be(request, owner)
     guards.only(changed, _PATIENT_CHANGES, "A patient changes the address and the date only.")
     if changed and delivery["status"] != "pending":
         raise guards.forbidden("A delivery on its way is changed by its provider only.")
@@ -99,10 +103,7 @@ async def _claim_move(request: cloud.Trigger, old: str, new: str) -> None:
 
 
 async def check_history(request: cloud.Trigger) -> None:
-    query = cloud.Query("Delivery")
-    delivery = await query.get(request.object["delivery"].id, use_master_key=True)
-    readers = [await profiles.owner_of(delivery), *_worker(delivery), "role:admin"]
-    guards.grant(request.object, read=readers)
+    await _grant_proof(request.object)
 
 
 async def tell_patient(request: cloud.Trigger) -> None:
@@ -140,7 +141,9 @@ async def check_signature(request: cloud.Trigger) -> None:
     """
     signature = request.object
     if request.original is not None:
-        raise guards.forbidden("A signature does not change.")
+        guards.only(guards.changed_fields(request), (), "A signature does not change.")
+        await _grant_proof(signature)
+        return
     if not isinstance(signature.get("signatureImage"), cloud.File):
         raise guards.invalid("signatureImage must be a file.")
     signed = guards.needed(signature, "delivery", "Delivery")
@@ -150,12 +153,16 @@ async def check_signature(request: cloud.Trigger) -> None:
         raise guards.forbidden("Only the patient signs for a delivery.")
     if delivery["status"] not in _SIGNABLE:
         raise guards.invalid(f"A delivery that is {delivery['status']} cannot be signed for.")
-    guards.grant(signature, read=[owner, *_worker(delivery), "role:admin"])
+    await _grant_proof(signature)
 
 
-def _worker(delivery: cloud.Object) -> list[str]:
+async def _grant_proof(proof: cloud.Object) -> None:
+    """What happened with a delivery is read by its patient, its provider and admins."""
+    query = cloud.Query("Delivery")
+    delivery = await query.get(proof["delivery"].id, use_master_key=True)
     provider = delivery.get("provider")
-    return [] if provider is None else [provider.id]
+    worker = [] if provider is None else [provider.id]
+    guards.grant(proof, read=[await profiles.owner_of(delivery), *worker, "role:admin"])
 
 
 audited("Delivery", check=check, after=tell_patient, check_delete=check_delete)

@@ -14,6 +14,9 @@ INVALID = 142
 
 _KEPT_BY_PARSE = frozenset({"objectId", "createdAt", "updatedAt", "ACL", "className", "__type"})
 
+# What still waits for a provider; the end of an object's way is nobody's work any more.
+_OPEN = ("pending", "active", "out_for_delivery")
+
 Moves = Mapping[str, Collection[str]]
 
 
@@ -47,6 +50,12 @@ def only(changed: Collection[str], allowed: Collection[str], message: str) -> No
     """Refuse a save that changes more than the ``allowed`` fields (119)."""
     if not set(changed) <= set(allowed):
         raise forbidden(message)
+
+
+def must_be(request: cloud.Trigger, user_id: str) -> None:
+    """Refuse everybody but this user (119): a right to write may outlive the role it came with."""
+    if request.user is None or request.user.id != user_id:
+        raise forbidden("This belongs to somebody else.")
 
 
 def starts_as(obj: cloud.Object, status: str, *also: str) -> None:
@@ -91,8 +100,12 @@ def grant(
 def grant_parties(obj: cloud.Object, patient_user_id: str) -> None:
     """The patient, admins, and whoever works on it (any provider, as long as nobody does)."""
     provider = obj.get("provider")
-    worker = provider.id if provider is not None else "role:provider"
-    grant(obj, write=[patient_user_id, worker, "role:admin"])
+    writers = [patient_user_id, "role:admin"]
+    if provider is not None:
+        writers.append(provider.id)
+    elif obj.get("status") in _OPEN:
+        writers.append("role:provider")
+    grant(obj, write=writers)
 
 
 def pointer(obj: cloud.Object, field: str, class_name: str) -> cloud.Object | None:

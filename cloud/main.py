@@ -8,4 +8,5 @@ from cloud import (  # noqa: F401  (imported for what they register)
     messages,
     prescriptions,
     profiles,
+    staffing,
 )

@@ -37,7 +37,9 @@ async def _check_patient(request: cloud.Trigger) -> None:
     """A message is about its sender or recipient; staff may write about any patient."""
     message = request.object
     given = guards.pointer(message, "patient", "PatientProfile")
-    own = [await profiles.profile_of(message[side]) for side in ("from", "to")]
+    mine = await profiles.own_profile(request)
+    own = [mine or await profiles.profile_of(message["from"])]
+    own.append(await profiles.profile_of(message["to"]))
     candidates = [profile for profile in own if profile is not None]
     if given is None:
         if not candidates:

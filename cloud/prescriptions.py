@@ -13,9 +13,11 @@ _CONTENT = frozenset({"medicationName", "dosage"})
 async def check(request: cloud.Trigger) -> None:
     if request.original is None:
         await _check_new(request)
+        owner = await profiles.owner_of(request.object)
     else:
-        await _check_change(request)
-    guards.grant_parties(request.object, await profiles.owner_of(request.object))
+        owner = await profiles.owner_of(request.original)
+        await _check_change(request, owner)
+    guards.grant_parties(request.object, owner)
 
 
 async def _check_new(request: cloud.Trigger) -> None:
@@ -30,7 +32,7 @@ async def _check_new(request: cloud.Trigger) -> None:
             raise guards.forbidden("Only staff says which provider works on a prescription.")
 
 
-async def _check_change(request: cloud.Trigger) -> None:
+async def _check_change(request: cloud.Trigger, owner: str) -> None:
     prescription, changed = request.object, guards.changed_fields(request)
     assert request.original is not None
     move = guards.check_move(request, _MOVES)
@@ -42,6 +44,7 @@ async def _check_change(request: cloud.Trigger) -> None:
         if move is not None:
             accounts.take_on(request)
         return
+    guards.must_be(request, owner)
     guards.only(changed, _CONTENT | {"status"}, "A patient changes what is prescribed, or cancels.")
     if changed and request.original["status"] != "pending":
         raise guards.forbidden("A prescription in work is changed by its provider only.")

@@ -6,7 +6,7 @@ import pytest
 
 from server.values import pointer, random_string
 from tests.harness.api import Api, assert_parse_error, ok
-from tests.pharmacy.conftest import Patient, new_user, order_delivery
+from tests.pharmacy.conftest import Patient, new_user, order_delivery, prescribe
 
 
 async def test_the_profile_is_the_callers_own(alice: Patient) -> None:
@@ -67,9 +67,14 @@ async def test_what_the_patient_cannot_change(alice: Patient, mallory: Patient) 
 
 
 async def test_without_portal_access_nothing_is_ordered(alice: Patient, admin: Api) -> None:
+    prescription = pointer("Prescription", await prescribe(alice))
     ok(await admin.put(f"/classes/PatientProfile/{alice.profile}", {"isActive": False}))
     order = {"medicationName": "Ibuprofen", "dosage": "1"}
     assert_parse_error(await alice.api.post("/classes/Prescription", order), 119)
+    delivery = {"prescription": prescription, "deliveryAddress": "1 Main Street"}
+    assert_parse_error(await alice.api.post("/classes/Delivery", delivery), 119)
+    letter = {"conversationId": "c", "body": "Hi", "to": admin.pointer()}
+    assert_parse_error(await alice.api.post("/classes/Message", letter), 119)
 
 
 async def test_the_care_team_reads_the_profile(alice: Patient, provider: Api) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from server.values import pointer
 from tests.harness.api import Api, assert_parse_error, ok
-from tests.pharmacy.conftest import Patient, new_user
+from tests.pharmacy.conftest import Patient, move, new_user, order_delivery, prescribe
 
 
 async def members(master: Api, role: str) -> set[str]:
@@ -89,3 +89,26 @@ async def test_the_system_account_is_out_of_reach(anyone: Api, master: Api, admi
     assert_parse_error(await master.delete(f"/users/{system['objectId']}"), 119)
     assign = {"userId": system["objectId"], "role": "admin"}
     assert_parse_error(await admin.post("/functions/assignRole", assign), 119)
+
+
+async def test_who_is_dismissed_loses_the_work(
+    alice: Patient, provider: Api, admin: Api, master: Api
+) -> None:
+    done, begun = await order_delivery(alice), await order_delivery(alice)
+    await move(provider, done, "out_for_delivery", "delivered")
+    await move(provider, begun, "out_for_delivery")
+    mine = await prescribe(alice)
+    ok(await provider.put(f"/classes/Prescription/{mine}", {"status": "active"}))
+    classes = ("Delivery", "DeliveryMove", "Prescription", "PatientProfile")
+    for class_name in classes:
+        assert await provider.find(class_name) != []
+
+    ok(await admin.post("/functions/assignRole", {"userId": provider.id, "role": "patient"}))
+    for class_name in classes:
+        assert await provider.find(class_name) == []
+    answer = await provider.put(f"/classes/Delivery/{begun}", {"status": "delivered"})
+    assert_parse_error(answer, 101)
+    acl = ok(await master.get(f"/classes/Delivery/{done}"))["ACL"]
+    assert set(acl) == {alice.api.id, "role:admin"}
+    acl = ok(await master.get(f"/classes/Delivery/{begun}"))["ACL"]
+    assert set(acl) == {alice.api.id, "role:admin", "role:provider"}

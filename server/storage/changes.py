@@ -177,12 +177,15 @@ class ChangeFeed:
         async with asyncio.timeout(_SILENCE_S):
             reply = await self._database.client.admin.command("ping")
         present = reply["operationTime"]
-        if self._token is None and self._start_time is None:
+        is_fresh = self._token is None and self._start_time is None
+        if is_fresh:
             # What has this very time is done, and may be the event that broke the last stream.
             self._start_time = Timestamp(present.time, present.inc + 1)
         async with asyncio.timeout(_SILENCE_S):
             cursor = await self._database.raw.aggregate(self._pipeline(), maxAwaitTimeMS=_AWAIT_MS)
         async with cursor:
+            if is_fresh:
+                self._set_live(True)
             while cursor.alive:
                 async with asyncio.timeout(_SILENCE_S):
                     event = await cursor.try_next()

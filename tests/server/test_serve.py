@@ -57,8 +57,7 @@ def start(app: Path) -> Iterator[Start]:
 
     yield run
     for server in servers:
-        if server.is_running():
-            server.stop()
+        server.stop()
 
 
 def children(pid: int) -> list[int]:

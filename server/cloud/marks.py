@@ -102,19 +102,17 @@ def _mark(
 @overload
 def define(function: OnRequest, /) -> OnRequest: ...
 @overload
-def define(
-    name: str | None = None, /, **rules: Unpack[Rules]
-) -> Callable[[OnRequest], OnRequest]: ...
-def define(target: Any = None, /, **rules: Unpack[Rules]) -> Any:
+def define(name: str | None = None, **rules: Unpack[Rules]) -> Callable[[OnRequest], OnRequest]: ...
+def define(name: Any = None, **rules: Unpack[Rules]) -> Any:
     """A cloud function: ``Parse.Cloud.run("name", params)``; its own name unless one is given.
 
     What it returns is the result: JSON, dates, objects and all else that a field can hold.
     """
-    if target is not None and not isinstance(target, str):
-        return _mark("function", target.__name__, target)
+    if name is not None and not isinstance(name, str):
+        return _mark("function", name.__name__, name)
 
     def decorate(function: OnRequest) -> OnRequest:
-        return _mark("function", target or function.__name__, function, rules)
+        return _mark("function", name or function.__name__, function, rules)
 
     return decorate
 
@@ -141,42 +139,42 @@ def _class_name(target: Any) -> str:
 
 
 def before_save(
-    class_name: str | type[Object], /, **rules: Unpack[Rules]
+    class_name: str | type[Object], **rules: Unpack[Rules]
 ) -> Callable[[OnTrigger], OnTrigger]:
     """Before an object is created or updated: change ``request.object``, or raise to refuse."""
     return _trigger(Kind.BEFORE_SAVE, class_name, rules)
 
 
 def after_save(
-    class_name: str | type[Object], /, **rules: Unpack[Rules]
+    class_name: str | type[Object], **rules: Unpack[Rules]
 ) -> Callable[[OnTrigger], OnTrigger]:
     """After it was stored. Errors are logged only; a returned dict replaces the response."""
     return _trigger(Kind.AFTER_SAVE, class_name, rules)
 
 
 def before_delete(
-    class_name: str | type[Object], /, **rules: Unpack[Rules]
+    class_name: str | type[Object], **rules: Unpack[Rules]
 ) -> Callable[[OnTrigger], OnTrigger]:
     """Before an object is deleted; raise to refuse."""
     return _trigger(Kind.BEFORE_DELETE, class_name, rules)
 
 
 def after_delete(
-    class_name: str | type[Object], /, **rules: Unpack[Rules]
+    class_name: str | type[Object], **rules: Unpack[Rules]
 ) -> Callable[[OnTrigger], OnTrigger]:
     """After it was deleted. Errors reach the client, though the object is gone."""
     return _trigger(Kind.AFTER_DELETE, class_name, rules)
 
 
 def before_find(
-    class_name: str | type[Object], /, **rules: Unpack[Rules]
+    class_name: str | type[Object], **rules: Unpack[Rules]
 ) -> Callable[[OnTrigger], OnTrigger]:
     """Before a find or get: change ``request.query``, return another query, or the objects."""
     return _trigger(Kind.BEFORE_FIND, class_name, rules)
 
 
 def after_find(
-    class_name: str | type[Object], /, **rules: Unpack[Rules]
+    class_name: str | type[Object], **rules: Unpack[Rules]
 ) -> Callable[[OnTrigger], OnTrigger]:
     """After a find or get: change ``request.objects``, or return the list to answer."""
     return _trigger(Kind.AFTER_FIND, class_name, rules)

@@ -124,22 +124,22 @@ class CallerResolver:
         )
 
     async def roles_of(self, user_id: str) -> frozenset[str]:
-        """Names of all roles of a user: their own, and those that contain these, to the end."""
+        """Names of all roles of a user: their own, and those that contain these, to the end.
+
+        SECURITY: rows of a deleted role may remain; it then neither counts nor leads on.
+        """
+        names: set[str] = set()
+        seen: set[str] = set()
         rows = await self._database.find(USERS_IN_ROLES, {"relatedId": user_id})
-        found = {row["owningId"] for row in rows}
-        fresh = found
-        while fresh:
-            parents = await self._database.find(
-                ROLES_IN_ROLES, {"relatedId": {"$in": list(fresh)}}
+        while fresh := {row["owningId"] for row in rows} - seen:
+            seen |= fresh
+            roles = await self._database.find(
+                "_Role", {"_id": {"$in": list(fresh)}}, projection={"name": 1}
             )
-            fresh = {row["owningId"] for row in parents} - found
-            found |= fresh
-        if not found:
-            return frozenset()
-        roles = await self._database.find(
-            "_Role", {"_id": {"$in": list(found)}}, projection={"name": 1}
-        )
-        return frozenset(role["name"] for role in roles if isinstance(role.get("name"), str))
+            names.update(role["name"] for role in roles if isinstance(role.get("name"), str))
+            living = [role["_id"] for role in roles]
+            rows = await self._database.find(ROLES_IN_ROLES, {"relatedId": {"$in": living}})
+        return frozenset(names)
 
     # ---- the cache ----------------------------------------------------------------------------
 

@@ -185,6 +185,7 @@ def worker_count(settings: Settings) -> int:
 def banner(settings: Settings) -> str:
     """What a person needs for a first request."""
     keys = keys_path(settings.data_dir)
+    is_kept = keys.exists() and settings.master_key in keys.read_text()
     url = settings.public_server_url or settings.server_url
     headers = {"X-Parse-Application-Id": settings.app_id, "Content-Type": "application/json"}
     if settings.rest_api_key:
@@ -195,7 +196,7 @@ def banner(settings: Settings) -> str:
     return (
         f"Pestle serves {url} and, as LiveQuery, ws{url.removeprefix('http')}\n"
         f"  app id   {settings.app_id}\n"
-        f"  keys     {keys if keys.exists() else 'as configured'}\n"
+        f"  keys     {keys if is_kept else 'as configured'}\n"
         f"  sign up  curl {given} -d '{user}' {url}/users"
     )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from pymongo import AsyncMongoClient
 
-from server.storage.embedded import EmbeddedMongo, find_mongod
+from server.storage.embedded import EmbeddedMongo, die_with_parent, find_mongod
 from server.storage.topology import UnfitDatabase, require_replica_set
 
 
@@ -29,13 +31,20 @@ async def test_a_replica_set_is_fit(tmp_path: Path) -> None:
         assert await refusal(mongo.uri) == ""
 
 
-async def test_a_standalone_is_refused_with_the_mend(tmp_path: Path) -> None:
+@pytest.fixture
+def standalone_uri(tmp_path: Path) -> Iterator[str]:
     (tmp_path / "db").mkdir()
     path = tmp_path / "m.sock"
     command = [find_mongod(), "--dbpath", str(tmp_path / "db"), "--bind_ip", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        message = await refusal(f"mongodb://{quote(str(path), safe='')}/")
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, preexec_fn=die_with_parent
+    ) as process:
+        yield f"mongodb://{quote(str(path), safe='')}/"
         process.terminate()
+
+
+async def test_a_standalone_is_refused_with_the_mend(standalone_uri: str) -> None:
+    message = await refusal(standalone_uri)
     assert "standalone" in message
     assert "--replSet" in message
 

@@ -12,6 +12,7 @@ from server.cloud.objects import Object, changing, from_wire
 from server.cloud.people import User
 from server.cloud.query import Query, from_params
 from server.triggers.calls import FunctionCall, Kind, TriggerCall
+from server.triggers.registry import signed_in_user
 
 log = logging.getLogger("cloud")
 
@@ -32,8 +33,7 @@ class _FromCaller:
         """Who is logged in."""
         caller = self._ctx.caller
         if self._user is None and caller.user is not None:
-            state = {**caller.user, "sessionToken": caller.session_token}
-            made = from_wire("_User", state)
+            made = from_wire("_User", signed_in_user(caller))
             assert isinstance(made, User)
             self._user = made
         return self._user

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from server.access.caller import Context
+from server.access.caller import Caller, Context
 from server.errors import Code, ParseError
 from server.triggers.calls import (
     FunctionCall,
@@ -209,6 +209,12 @@ class _TriggerSubject:
         call.object = {k: v for k, v in self.values.items() if k != key}
         if call.original is not None and key in call.original:
             call.object[key] = call.original[key]
+
+
+def signed_in_user(caller: Caller) -> WireObject:
+    """The caller's user as hooks get it: with the token of the session."""
+    user = caller.user or {}
+    return {**user, "sessionToken": caller.session_token} if caller.session_token else user
 
 
 def caller_members(ctx: Context) -> WireObject:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from server.access.caller import Context
 from server.errors import Code, ParseError
 from server.triggers.calls import (
     FunctionCall,
@@ -26,6 +27,7 @@ from server.triggers.registry import (
     Triggers,
     caller_members,
     place_problem,
+    signed_in_user,
 )
 from server.values import StoredDocument, WireObject, dumps, from_iso, loads, to_iso
 
@@ -260,11 +262,11 @@ def _function_payload(call: FunctionCall) -> WireObject:
     }
 
 
-def _caller_payload(ctx: Any) -> WireObject:
+def _caller_payload(ctx: Context) -> WireObject:
     payload = {**caller_members(ctx), "log": {}}
     caller = ctx.caller
     if caller.user is not None:
-        payload["user"] = {**caller.user, "sessionToken": caller.session_token}
+        payload["user"] = signed_in_user(caller)
     return payload
 
 

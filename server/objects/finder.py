@@ -21,6 +21,7 @@ from server.objects.subqueries import SubqueryResolver, needs_resolving
 from server.schema.classes import ClassSchema
 from server.schema.registry import SchemaRegistry
 from server.settings import Settings
+from server.storage.indexes import ensure_indexes
 from server.storage.mongo import Database
 from server.storage.where import build_filter
 from server.triggers.calls import Kind, TriggerCall
@@ -52,6 +53,7 @@ class Finder:
         self._settings = settings
         self._owner_exempt = settings.protected_fields_owner_exempt
         self._file_path = f"/files/{quote(settings.app_id, safe='')}/"
+        self._geo_indexes: set[tuple[str, str]] = set()
         self._includer = Includer(self.find_objects)
 
     # ---- the doors ----------------------------------------------------------------------------
@@ -219,6 +221,8 @@ class Finder:
     ) -> list[WireObject]:
         if query.limit == 0 or filter is NOTHING:
             return []
+        if class_schema.geo_point is not None:
+            await self._ensure_geo_index(class_schema, class_schema.geo_point, query.where)
         also = tuple(protected.by_field) if protected is not None else ()
         documents = await self._database.find(
             class_schema.name,
@@ -236,6 +240,18 @@ class Finder:
         if also and query.keys is not None:
             self._drop_helpers(rows, query, also)
         return rows
+
+    async def _ensure_geo_index(
+        self, class_schema: ClassSchema, name: str, where: Mapping[str, Any]
+    ) -> None:
+        """MongoDB answers ``$nearSphere`` from an index only; the first such query makes it."""
+        condition = where.get(name)
+        place = (class_schema.name, name)
+        if isinstance(condition, dict) and "$nearSphere" in condition:
+            if place not in self._geo_indexes:
+                index = {"key": {name: "2d"}, "name": f"{name}_2d"}
+                await ensure_indexes(self._database, class_schema.name, [index])
+                self._geo_indexes.add(place)
 
     @staticmethod
     def _drop_helpers(rows: list[WireObject], query: Query, also: tuple[str, ...]) -> None:

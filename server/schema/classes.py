@@ -49,6 +49,11 @@ class ClassSchema:
         return tuple(name for name, spec in self.fields.items() if spec.type == "Relation")
 
     @cached_property
+    def geo_point(self) -> str | None:
+        """The GeoPoint column; a class has one at most."""
+        return next((n for n, spec in self.fields.items() if spec.type == "GeoPoint"), None)
+
+    @cached_property
     def required(self) -> tuple[str, ...]:
         return tuple(name for name, spec in self.fields.items() if spec.required)
 

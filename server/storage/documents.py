@@ -113,9 +113,7 @@ def encode_polygon(value: Any) -> dict[str, Any]:
     if ring and ring[0] != ring[-1]:
         ring.append(ring[0])
     if len({tuple(point) for point in ring}) < 3:
-        raise ParseError(
-            Code.INCORRECT_TYPE, "A Polygon must have at least 3 different points."
-        )
+        raise ParseError(Code.INCORRECT_TYPE, "A Polygon must have at least 3 different points.")
     return {"type": "Polygon", "coordinates": [ring]}
 
 

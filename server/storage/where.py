@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from server.errors import Code, ParseError, invalid_json, invalid_query
+from server.errors import Code, Forbidden, ParseError, invalid_json, invalid_query
 from server.storage.documents import (
     decode_date,
     encode_geo_point,
@@ -25,7 +25,7 @@ from server.values import Field, dumps
 
 _KEY = re.compile(r"[A-Za-z][A-Za-z0-9_.]*\Z")
 _AUTH_DATA = re.compile(r"authData\.([a-zA-Z0-9_]+)(\.id)?\Z")
-_OPTIONS = re.compile(r"[imxsu]*\Z")
+_OPTIONS = re.compile(r"[imxsu]+\Z")
 _STARTS_WITH = re.compile(r"\^\\Q.*\\E\Z", re.DOTALL)
 _LOGICAL = ("$or", "$and", "$nor")
 _COMPARISONS = frozenset(("$lt", "$lte", "$gt", "$gte", "$ne", "$eq"))
@@ -91,7 +91,7 @@ class _Translator:
 
     def _branches(self, key: str, value: Any, depth: int) -> list[dict[str, Any]]:
         if not isinstance(value, list):
-            raise invalid_query(f"Bad {key} format - use an array value.")
+            raise Forbidden(f"Bad {key} format - use an array value.", Code.INVALID_QUERY)
         if key == "$nor" and not value:
             raise invalid_query("Bad $nor format - use an array of at least 1 value.")
         if not all(isinstance(branch, dict) for branch in value):
@@ -151,8 +151,6 @@ class _Translator:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            if field is not None and field.type == "Pointer":
-                return f"{field.target_class}${value}"
             return value
         if isinstance(value, int | float):
             return encode_number(value)
@@ -182,9 +180,7 @@ class _Translator:
             case "Polygon":
                 polygon = encode_polygon(value)
                 return encode_nested(value) if is_nested else polygon
-            case None:
-                raise _not_a_parameter(value)
-        raise invalid_json(f"bad atom: {dumps(value)[:200].decode(errors='replace')}")
+        raise _not_a_parameter(value)
 
     # ---- operators ----------------------------------------------------------------------------
 
@@ -224,6 +220,8 @@ class _Translator:
             if field is not None and field.type == "Array":
                 return encode_nested(value)
             raise _not_a_parameter(value)
+        if isinstance(value, dict) and "__type" not in value:
+            raise invalid_json(f"bad atom: {_brief(value)}")
         return self.atom(field, value)
 
     def _members(self, name: str, field: Field | None, value: Any) -> list[Any]:
@@ -268,9 +266,7 @@ class _Translator:
             raise invalid_query("$regex value must not contain a NUL character")
         return value
 
-    def _geo(
-        self, name: str, value: Any, operators: dict[str, Any], built: dict[str, Any]
-    ) -> None:
+    def _geo(self, name: str, value: Any, operators: dict[str, Any], built: dict[str, Any]) -> None:
         if name == "$nearSphere":
             centre = _geo_point(name, value)
             radians = _max_distance(operators)
@@ -290,9 +286,7 @@ class _Translator:
             if point is None:
                 raise invalid_json("bad $geoIntersect value; $point should be GeoPoint")
             coordinates = _geo_point("$geoIntersect", point)
-            built["$geoIntersects"] = {
-                "$geometry": {"type": "Point", "coordinates": coordinates}
-            }
+            built["$geoIntersects"] = {"$geometry": {"type": "Point", "coordinates": coordinates}}
 
 
 _GEO = frozenset(("$nearSphere", "$within", "$geoWithin", "$geoIntersects"))
@@ -357,5 +351,9 @@ def _brief(value: Any) -> str:
 
 
 def _not_a_parameter(value: Any) -> ParseError:
-    shown = "[object Object]" if isinstance(value, dict) else _brief(value)
+    # WIRE: the peer's text is what JavaScript makes of the value.
+    if isinstance(value, dict):
+        shown = "[object Object]"
+    else:
+        shown = _brief(value).strip("[]").replace('"', "")
     return invalid_json(f"You cannot use {shown} as a query parameter.")

@@ -44,7 +44,7 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 GOING_AWAY, TOO_SLOW, FAILED = 1001, 1013, 1011
 _MAX_PENDING = 100_000
-_CLOSE_WAIT = 2.0
+_CLOSE_WAIT = 1.0
 _SENDS_EVENTS = frozenset(("insert", "update", "replace", "delete"))
 # What REST refuses to clients as well, whatever ``classNames`` says.
 _MASTER_ONLY = frozenset(
@@ -110,6 +110,7 @@ class LiveQueryServer:
         )
         self._connections: set[_Connection] = set()
         self._with_images: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._pending: deque[Change] = deque()
         self._has_pending = asyncio.Event()
         self._drain_task: asyncio.Task[None] | None = None
@@ -129,10 +130,11 @@ class LiveQueryServer:
         endings = [connection.ended for connection in self._connections]
         if endings:
             await asyncio.wait(endings, timeout=2 * _CLOSE_WAIT)
-        if self._drain_task is not None:
-            self._drain_task.cancel()
-            await asyncio.wait([self._drain_task])
-            self._drain_task = None
+        tasks = [*self._tasks, *filter(None, [self._drain_task])]
+        self._drain_task = None
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _close_all(self, code: int) -> None:
         for connection in tuple(self._connections):
@@ -142,7 +144,10 @@ class LiveQueryServer:
 
     def _on_change(self, change: Change) -> None:
         """The feed's callback: only queues."""
-        if change.collection not in self._subscriptions or change.op not in _SENDS_EVENTS:
+        if change.collection == "_SCHEMA" or change.op not in _SENDS_EVENTS:
+            self._on_class_change(change)
+            return
+        if change.collection not in self._subscriptions:
             return
         if len(self._pending) >= _MAX_PENDING:
             # Clients that connect anew read the objects again; a gap nobody hears of is worse.
@@ -150,6 +155,8 @@ class LiveQueryServer:
             self._pending.clear()
             self._close_all(TOO_SLOW)
             return
+        # A collection that was made anew keeps no old states until it is told to.
+        self._prepare(change.collection)
         self._pending.append(change)
         self._has_pending.set()
 
@@ -170,17 +177,40 @@ class LiveQueryServer:
     async def _deliver(self, change: Change) -> None:
         class_schema = await self._class(change.collection)
         if change.before is None and change.op != "insert":
-            await self._ensure_images(change.collection)
+            self._with_images.discard(change.collection)
+            self._prepare(change.collection)
         await self._fanout.deliver(change, class_schema)
 
     async def _class(self, name: str) -> ClassSchema:
         known = (await self._schema.get()).get(name)
         return known if known is not None else ClassSchema(name, DEFAULT_FIELDS)
 
-    async def _ensure_images(self, class_name: str) -> None:
+    # ---- images -------------------------------------------------------------------------------
+
+    def _on_class_change(self, change: Change) -> None:
+        """Have MongoDB keep old states of a new live class, before its objects change."""
+        if change.collection != "_SCHEMA":
+            self._with_images.discard(change.collection)
+        elif change.op == "insert" and self.publishes(str(change.key)):
+            self._prepare(str(change.key))
+
+    def _prepare(self, class_name: str) -> None:
+        """`_ensure_images` beside what goes on."""
         if class_name not in self._with_images:
+            task = asyncio.create_task(self._ensure_images(class_name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ensure_images(self, class_name: str) -> None:
+        if class_name in self._with_images:
+            return
+        self._with_images.add(class_name)
+        try:
             await self._feed.ensure_images([class_name])
-            self._with_images.add(class_name)
+        except Exception:
+            # Events still come, only without the old state; the next occasion tries again.
+            self._with_images.discard(class_name)
+            logger.exception("MongoDB does not keep old states of class %s", class_name)
 
     def publishes(self, class_name: str) -> bool:
         """Whether ``liveQuery.classNames`` names the class (regular expressions, whole names)."""

@@ -194,6 +194,7 @@ class Login:
         await self._sessions.end(session)
         if self._hooks.has(Kind.AFTER_LOGOUT, SESSION):
             ended = await self._objects.render(ctx.acting_as(MASTER), SESSION, session)
+            ended["className"] = SESSION
             call = TriggerCall(Kind.AFTER_LOGOUT, SESSION, ctx, object=ended)
             await self._hooks.run(Kind.AFTER_LOGOUT, call)
 
@@ -240,6 +241,7 @@ class Login:
     async def _before_login(self, ctx: Context, user: StoredDocument) -> None:
         if self._hooks.has(Kind.BEFORE_LOGIN, CLASS):
             seen = await self._objects.render(ctx.acting_as(MASTER), CLASS, user)
+            seen["className"] = CLASS
             call = TriggerCall(Kind.BEFORE_LOGIN, CLASS, ctx, object=seen)
             await self._hooks.run(Kind.BEFORE_LOGIN, call)
 
@@ -250,7 +252,7 @@ class Login:
         entered = ctx.acting_as(await self._resolver.resolve(token), ctx.cloud)
         if self._hooks.has(Kind.AFTER_LOGIN, CLASS):
             seen = await self._objects.render(ctx.acting_as(MASTER), CLASS, user)
-            seen["sessionToken"] = token
+            seen |= {"className": CLASS, "sessionToken": token}
             call = TriggerCall(Kind.AFTER_LOGIN, CLASS, entered, object=seen)
             await self._hooks.run(Kind.AFTER_LOGIN, call)
         answer = await self._as_seen(ctx if ctx.caller.is_privileged else entered, user)

@@ -30,7 +30,7 @@ class Contestant:
         options: dict[str, Any] = {
             "appId": APP_ID,
             "masterKey": MASTER_KEY,
-            "databaseURI": mongo.uri("bench" + self.family),
+            "databaseURI": self.database_uri(mongo),
             "allowClientClassCreation": True,
             "liveQuery": {"classNames": ["Feed"]},
             "logLevel": "error",
@@ -43,6 +43,9 @@ class Contestant:
             cluster = self.workers if self.workers > 1 else 0
             self.server = start_peer(options, cloud=CLOUD / "main.js", cluster=cluster)
         return time.perf_counter() - began
+
+    def database_uri(self, mongo: TestMongo) -> str:
+        return mongo.uri("bench" + self.family)
 
     @property
     def port(self) -> int:

@@ -35,7 +35,7 @@ class LiveSocket(asyncio.Protocol):
         self.error: Exception | None = None
         self._on_event = on_event
         self._buffer = bytearray()
-        self._open = False
+        self._open = asyncio.Event()
         self._closing = False
         self._answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -44,6 +44,7 @@ class LiveSocket(asyncio.Protocol):
         """Connected, with Parse's ``connect`` answered."""
         loop = asyncio.get_running_loop()
         _, socket = await loop.create_connection(lambda: cls(on_event), "127.0.0.1", port)
+        await asyncio.wait_for(socket._open.wait(), 30)
         socket.send({"op": "connect", "applicationId": APP_ID})
         await socket.answer("connected")
         return socket
@@ -89,7 +90,7 @@ class LiveSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
         buffer += data
-        if not self._open:
+        if not self._open.is_set():
             at = buffer.find(b"\r\n\r\n")
             if at < 0:
                 return
@@ -97,7 +98,7 @@ class LiveSocket(asyncio.Protocol):
                 self.error = WrongAnswer(f"no WebSocket: {bytes(buffer[:200])!r}")
                 return
             del buffer[: at + 4]
-            self._open = True
+            self._open.set()
         at = 0
         while len(buffer) - at >= 2:
             size, start = buffer[at + 1], at + 2

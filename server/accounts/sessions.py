@@ -75,11 +75,13 @@ class Sessions:
         how: Mapping[str, Any] | None,
         *,
         installation_id: str | None = None,
+        transaction: Any = None,
     ) -> WireObject:
         """Start a session; other sessions of the same user and installation end.
 
         Args:
             how: ``createdWith``: ``{"action": "login", "authProvider": "password"}``.
+            transaction: the driver's session of the batch that this is part of.
         Returns:
             The session in wire form, ``sessionToken`` and ``objectId`` included.
         """
@@ -100,11 +102,11 @@ class Sessions:
         if installation_id:
             document["installationId"] = installation_id
         document["_created_at"] = document["_updated_at"] = now
-        await self._database.insert(CLASS, document)
-        await self.end_others(document)
+        await self._database.insert(CLASS, document, session=transaction)
+        await self.end_others(document, transaction)
         return _to_wire(document)
 
-    async def end_others(self, session: StoredDocument) -> None:
+    async def end_others(self, session: StoredDocument, transaction: Any = None) -> None:
         """End the user's other sessions of the same installation."""
         installation_id, user = session.get("installationId"), session.get("_p_user")
         if installation_id and user:
@@ -113,7 +115,8 @@ class Sessions:
                     "_p_user": user,
                     "installationId": installation_id,
                     "_id": {"$ne": session["_id"]},
-                }
+                },
+                transaction,
             )
 
     async def find(self, token: str) -> StoredDocument | None:
@@ -124,17 +127,20 @@ class Sessions:
         await self._delete({"_id": session["_id"]})
         self._resolver.forget_token(str(session.get("_session_token")))
 
-    async def end_all(self, user_id: str) -> None:
+    async def end_all(self, user_id: str, transaction: Any = None) -> None:
         """End every session of a user."""
-        await self._delete({"_p_user": f"_User${user_id}"})
+        await self._delete({"_p_user": f"_User${user_id}"}, transaction)
         self._resolver.forget_user(user_id)
 
-    async def _delete(self, filter: Mapping[str, Any]) -> None:
+    async def _delete(self, filter: Mapping[str, Any], transaction: Any = None) -> None:
         # This worker must not wait for the change feed to tell it of its own deletions.
-        found = await self._database.find(CLASS, filter, projection={"_session_token": 1})
+        found = await self._database.find(
+            CLASS, filter, projection={"_session_token": 1}, session=transaction
+        )
         if found:
+            ids = [session["_id"] for session in found]
             await self._database.delete(
-                CLASS, {"_id": {"$in": [session["_id"] for session in found]}}, many=True
+                CLASS, {"_id": {"$in": ids}}, many=True, session=transaction
             )
         for session in found:
             self._resolver.forget_token(str(session.get("_session_token")))
@@ -214,7 +220,7 @@ class SessionRules(NoRules):
         if write.document is None:
             return
         if write.is_new:
-            await self._sessions.end_others(write.document)
+            await self._sessions.end_others(write.document, ctx.session)
         else:
             self._resolver.forget_token(str(write.document.get("_session_token")))
 

@@ -257,7 +257,7 @@ class UserRules(NoRules):
         if PASSWORD_KEY not in write.stored_set:
             return
         if self._settings.revoke_session_on_password_reset:
-            await self._sessions.end_all(user_id)
+            await self._sessions.end_all(user_id, ctx.session)
         # SECURITY: whom an ACL lets change somebody else's password does not get a session of
         # that user.
         if not ctx.caller.is_privileged and ctx.caller.user_id == user_id:
@@ -268,7 +268,9 @@ class UserRules(NoRules):
     ) -> None:
         if ctx.installation_id == CLOUD_INSTALLATION:
             return
-        session = await self._sessions.create(user_id, how, installation_id=ctx.installation_id)
+        session = await self._sessions.create(
+            user_id, how, installation_id=ctx.installation_id, transaction=ctx.session
+        )
         write.response["sessionToken"] = session["sessionToken"]
 
     async def before_delete(self, ctx: Context, object_id: str, document: StoredDocument) -> None:
@@ -281,7 +283,7 @@ class UserRules(NoRules):
             raise self.missing(ctx, object_id)
 
     async def after_delete(self, ctx: Context, object_id: str, document: StoredDocument) -> None:
-        await self._sessions.end_all(object_id)
+        await self._sessions.end_all(object_id, ctx.session)
 
 
 def _require_credentials(body: WireObject) -> None:

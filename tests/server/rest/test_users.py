@@ -483,3 +483,17 @@ async def test_mail_routes_say_that_there_is_no_mail(api: Api) -> None:
     """The peer answers 500 without a mail adapter."""
     for path in ("/requestPasswordReset", "/verificationEmailRequest"):
         assert_parse_error(await api.post(path, {"email": "a@b"}), 108)
+
+
+async def test_a_sign_up_in_a_failed_transaction_leaves_nothing(api: Api) -> None:
+    await api.sign_up("alice")
+    requests = [
+        {"method": "POST", "path": "/parse/users", "body": {"username": name, "password": "p"}}
+        for name in ("bob", "alice")
+    ]
+
+    answer = await api.post("/batch", {"requests": requests, "transaction": True})
+
+    assert answer.status_code == 400 or "error" in answer.text
+    assert [user["username"] for user in await api.as_master().find("_User")] == ["alice"]
+    assert len(await api.as_master().find("_Session")) == 1

@@ -14,7 +14,7 @@ from server.settings import Settings
 from tests.harness.api import APP_ID, MASTER_KEY, Api
 from tests.harness.app import running_app
 from tests.harness.mongo import TestMongo
-from tests.harness.processes import Server, start_peer, start_pestle
+from tests.harness.processes import Server, run_node, start_peer, start_pestle
 
 SERVE_OPTIONS: dict[str, Any] = {
     "appId": APP_ID,
@@ -130,3 +130,9 @@ async def connect() -> AsyncIterator[Callable[[Server], Api]]:
             return Api(client)
 
         yield open_client
+
+
+@pytest.fixture
+def node() -> Callable[..., str]:
+    """``node(script, *arguments, env=..., seconds=60)``: what a JavaScript program printed."""
+    return run_node

@@ -21,7 +21,7 @@ from server.storage.documents import (
 from server.values import Field, WireObject, is_field_name
 
 _ARRAY, _NUMBER, _OBJECT = Field("Array"), Field("Number"), Field("Object")
-_IGNORED = frozenset(("__type", "className", "sessionToken"))
+_IGNORED = frozenset(("__type", "sessionToken"))
 _FIXED = frozenset(("objectId", "createdAt", "updatedAt"))
 
 
@@ -159,7 +159,7 @@ class _Reader:
             columns = {**self._fields, **self._changes.new_fields}
             if any(column.type == "GeoPoint" for column in columns.values()):
                 raise ParseError(
-                    Code.INCORRECT_TYPE, "there can only be one geopoint field in a class"
+                    Code.INCORRECT_TYPE, "MongoDB only supports one GeoPoint field in a class."
                 )
         self._changes.new_fields[name] = got
 

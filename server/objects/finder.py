@@ -266,9 +266,7 @@ class Finder:
         self, ctx: Context, class_name: str, class_schema: ClassSchema | None, query: Query
     ) -> WireObject:
         if not ctx.caller.is_master:
-            raise Forbidden(
-                "Using the explain query parameter requires the master key", Code.INVALID_QUERY
-            )
+            raise invalid_query("Using the explain query parameter requires the master key")
         verbosity = _EXPLAIN_VERBOSITY.get("true" if query.explain is True else str(query.explain))
         if verbosity is None:
             raise invalid_query("Invalid value for explain")

@@ -21,7 +21,7 @@ from server.objects.denylist import Denylist
 from server.objects.finder import Finder
 from server.objects.rules import NoRules, Saved, Write
 from server.schema.classes import ClassSchema
-from server.schema.constraints import check_constraints
+from server.schema.constraints import check_constraints, needs_current
 from server.schema.registry import SchemaRegistry
 from server.settings import Settings
 from server.storage.documents import decode_date
@@ -78,7 +78,7 @@ class Writer:
         changes = read_changes(write.body, class_schema, is_new=True)
         check(class_schema, "create", ctx.caller)
         class_schema = await self._add_fields(ctx, class_schema, changes, is_new=True)
-        check_constraints(class_schema, write.body)
+        check_constraints(class_schema, write.body, is_new=True)
         write.object_id = write.object_id or new_object_id(self._settings.object_id_size)
         await rules.complete(ctx, write)
         document = self._new_document(ctx, write, changes)
@@ -94,8 +94,12 @@ class Writer:
             "objectId": write.object_id,
             "createdAt": to_iso(document["_created_at"]),
         }
+        if changes.echoed:
+            rendered = self._finder.render(ctx, class_schema, document)
+            response.update(echoed_values(document, rendered, changes.echoed))
         if write.body is not sent:
-            response.update(_hook_changes(sent, write.body))
+            for name, value in _hook_changes(sent, write.body).items():
+                response.setdefault(name, value)
         response.update(write.response)
         response = await self._after_save(ctx, class_schema, write, response)
         return Saved(write.object_id, response)
@@ -161,14 +165,13 @@ class Writer:
             original = self._as_seen(ctx, class_schema, write.original)
             await self._before_save(ctx, write, apply_body(original, sent), original)
         self._denylist.check(write.body)
-        self._check_required(class_schema, write.body)
         changes = read_changes(write.body, class_schema, is_new=False)
         if changes.new_fields:
             filter = self._restrict(
                 filter, check(class_schema, "addField", ctx.caller), class_schema, ctx
             )
         class_schema = await self._add_fields(ctx, class_schema, changes, is_new=False)
-        check_constraints(class_schema, write.body)
+        await self._check_constraints(ctx, class_schema, write)
         await rules.complete(ctx, write)
         changes.set.update(write.stored_set)
         for key in write.stored_unset:
@@ -198,6 +201,18 @@ class Writer:
                 response.setdefault(name, value)
         response.update(write.response)
         return await self._after_save(ctx, class_schema, write, response)
+
+    async def _check_constraints(
+        self, ctx: Context, class_schema: ClassSchema, write: Write
+    ) -> None:
+        """The rules of ``schema.json``, for operations on what they would make of the object."""
+        current = None
+        if needs_current(class_schema, write.body):
+            document = write.original or await self._database.find_one(
+                class_schema.name, {"_id": write.object_id}, session=ctx.session
+            )
+            current = self._finder.render(ctx, class_schema, document) if document else None
+        check_constraints(class_schema, write.body, current=current)
 
     def _write_filter(
         self, ctx: Context, class_schema: ClassSchema, object_id: str, operation: str
@@ -327,7 +342,7 @@ class Writer:
         return self._finder.render(ctx, class_schema, document, protected)
 
     def _fill_defaults(self, class_schema: ClassSchema, write: Write, ctx: Context) -> None:
-        """Default values and the class's default ACL, then what is required (142)."""
+        """Default values, and the class's default ACL."""
         added: WireObject = {}
         for name, default in class_schema.defaults.items():
             value = write.body.get(name)
@@ -338,15 +353,6 @@ class Writer:
             added["ACL"] = _default_acl(default_acl, ctx)
         if added:
             write.body = {**write.body, **added}
-        for name in class_schema.required:
-            if _is_missing(write.body.get(name)):
-                raise ParseError(Code.VALIDATION_ERROR, f"{name} is required")
-
-    @staticmethod
-    def _check_required(class_schema: ClassSchema, body: Mapping[str, Any]) -> None:
-        for name in class_schema.required:
-            if name in body and _is_missing(body[name]):
-                raise ParseError(Code.VALIDATION_ERROR, f"{name} is required")
 
     async def _add_fields(
         self, ctx: Context, class_schema: ClassSchema, changes: Changes, *, is_new: bool
@@ -394,10 +400,6 @@ def _refuse_append_only(class_schema: ClassSchema, verb: str) -> None:
 
 def _is_delete(value: Any) -> bool:
     return isinstance(value, dict) and value.get("__op") == _DELETE
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or _is_delete(value)
 
 
 def _default_acl(template: Mapping[str, Any], ctx: Context) -> WireObject:

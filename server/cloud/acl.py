@@ -70,8 +70,6 @@ class ACL:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ACL) and other.to_json() == self.to_json()
 
-    __hash__ = None  # type: ignore[assignment]  # it can change
-
     def __repr__(self) -> str:
         return f"ACL({self.to_json()!r})"
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
-from server.cloud.objects import Object, classes
+from server.cloud.objects import Object, class_name_of
 from server.cloud.requests import Request, Trigger
 from server.triggers.calls import Kind
 from server.triggers.registry import place_problem
@@ -120,7 +120,7 @@ def define(name: Any = None, **rules: Unpack[Rules]) -> Any:
 def _trigger(
     kind: Kind, target: str | type[Object], rules: Rules
 ) -> Callable[[OnTrigger], OnTrigger]:
-    name = target if isinstance(target, str) else _class_name(target)
+    name = class_name_of(target)
     problem = place_problem(kind, name)
     if problem:
         raise ValueError(problem)
@@ -129,13 +129,6 @@ def _trigger(
         return _mark(kind, name, function, rules)
 
     return decorate
-
-
-def _class_name(target: Any) -> str:
-    for name, cls in classes.items():
-        if cls is target:
-            return name
-    raise TypeError(f"A trigger is of a class name, cloud.User or cloud.Role, not {target!r}.")
 
 
 def before_save(

@@ -376,6 +376,16 @@ classes: dict[str, type[Object]] = {}
 """System classes with a Python class of their own."""
 
 
+def class_name_of(target: Any) -> str:
+    """A class name as cloud code may give it: text, or one of the Python `classes`."""
+    if isinstance(target, str):
+        return target
+    for name, cls in classes.items():
+        if cls is target:
+            return name
+    raise TypeError(f"A class is named by text, cloud.User or cloud.Role, not {target!r}.")
+
+
 def from_wire(class_name: str, state: WireObject) -> Object:
     """An object of its class's Python type. ``state`` is kept, and never changed."""
     cls = classes.get(class_name, Object)

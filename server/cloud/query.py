@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 
 from server.cloud.backend import running
 from server.cloud.codec import encode
-from server.cloud.objects import Object, Relation, classes, from_wire
+from server.cloud.objects import Object, Relation, class_name_of, from_wire
 from server.errors import object_not_found
 from server.objects.query import Query as FindQuery
 from server.values import WireObject
@@ -28,7 +28,7 @@ class Query(Generic[T]):
     @overload
     def __init__(self, target: type[T]) -> None: ...
     def __init__(self, target: str | type[Any]) -> None:
-        self.class_name = target if isinstance(target, str) else _name_of(target)
+        self.class_name = class_name_of(target)
         self._where: dict[str, Any] = {}
         self._params: dict[str, Any] = {}
 
@@ -259,10 +259,3 @@ def of_relation(relation: Relation) -> Query[Object]:
     where = {"$relatedTo": {"object": parent.to_pointer(), "key": relation.key}}
     # The server knows the target class from the schema.
     return from_params(parent.class_name, {"where": where, "redirectClassNameForKey": relation.key})
-
-
-def _name_of(target: type[Any]) -> str:
-    for name, cls in classes.items():
-        if cls is target:
-            return name
-    raise TypeError(f"A query is of a class name, cloud.User or cloud.Role, not {target!r}.")

@@ -7,6 +7,7 @@ import contextvars
 import ctypes
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from server.triggers.watchdog import HookTimeout
@@ -25,23 +26,14 @@ async def call_in_thread(function: Callable[..., T], *args: Any) -> T:
     answer: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
-    def settle(result: T | None, error: BaseException | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(result)  # type: ignore[arg-type]
-        elif isinstance(error, StopIteration):
-            answer.set_exception(RuntimeError("StopIteration"))  # a future cannot carry it
-        else:
-            answer.set_exception(error)
-
     def work() -> None:
+        settle: Callable[[], None]
         try:
-            result, error = context.run(function, *args), None
-        except BaseException as raised:
-            result, error = None, raised
+            settle = partial(_succeed, answer, context.run(function, *args))
+        except BaseException as error:
+            settle = partial(_fail, answer, error)
         try:
-            loop.call_soon_threadsafe(settle, result, error)
+            loop.call_soon_threadsafe(settle)
         except (RuntimeError, HookTimeout):
             return  # the loop is closed, or nobody waits any more
 
@@ -52,6 +44,18 @@ async def call_in_thread(function: Callable[..., T], *args: Any) -> T:
     except asyncio.CancelledError:
         _interrupt(thread)
         raise
+
+
+def _succeed(answer: asyncio.Future[T], result: T) -> None:
+    if not answer.done():
+        answer.set_result(result)
+
+
+def _fail(answer: asyncio.Future[Any], error: BaseException) -> None:
+    if not answer.done():
+        # A future cannot carry StopIteration.
+        stop = isinstance(error, StopIteration)
+        answer.set_exception(RuntimeError("StopIteration") if stop else error)
 
 
 def _interrupt(thread: threading.Thread) -> None:

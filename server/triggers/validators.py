@@ -203,8 +203,9 @@ async def validate(rules: Validator, ctx: Context, subject: Subject) -> None:
 async def _names(roles: Roles) -> Sequence[str]:
     if not callable(roles):
         return roles
-    names = roles()
-    return await names if inspect.isawaitable(names) else names  # type: ignore[no-any-return]
+    answer = roles()
+    names: Sequence[str] = await answer if inspect.isawaitable(answer) else answer
+    return names
 
 
 async def _check_field(name: str, rule: FieldRule, subject: Subject) -> None:

@@ -44,9 +44,14 @@ class HookDatabase(Protocol):
     """The part of `server.storage.mongo.Database` that webhooks need."""
 
     async def find(self, class_name: str, filter: Mapping[str, Any], /) -> list[StoredDocument]: ...
-    async def insert(self, class_name: str, document: StoredDocument, /) -> None: ...
     async def update_one(
-        self, class_name: str, filter: Mapping[str, Any], update: Mapping[str, Any], /
+        self,
+        class_name: str,
+        filter: Mapping[str, Any],
+        update: Mapping[str, Any],
+        /,
+        *,
+        upsert: bool,
     ) -> int: ...
     async def delete(self, class_name: str, filter: Mapping[str, Any], /) -> int: ...
 
@@ -153,8 +158,8 @@ class Webhooks:
 
     async def save(self, hook: Webhook) -> None:
         """Declare a hook, or give the declared one another URL."""
-        if not await self._database.update_one(COLLECTION, hook.key, {"$set": {"url": hook.url}}):
-            await self._database.insert(COLLECTION, hook.to_json())
+        change = {"$set": {"url": hook.url}}
+        await self._database.update_one(COLLECTION, hook.key, change, upsert=True)
         await self.load()
 
     async def delete(self, key: Mapping[str, Any]) -> bool:

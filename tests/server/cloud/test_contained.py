@@ -1,4 +1,4 @@
-"""Cloud code that misbehaves, in real worker processes: each call is answered, each worker lives."""
+"""Cloud code that misbehaves, in real worker processes: calls are answered, workers live on."""
 
 from __future__ import annotations
 

@@ -71,13 +71,18 @@ class FakeHooks:
             raise ParseError(1, "Database error")
         return [dict(document) for document in self.documents]
 
-    async def insert(self, class_name: str, document: dict[str, Any], /) -> None:
-        self.documents.append(document)
-
     async def update_one(
-        self, class_name: str, filter: Mapping[str, Any], update: Mapping[str, Any], /
+        self,
+        class_name: str,
+        filter: Mapping[str, Any],
+        update: Mapping[str, Any],
+        /,
+        *,
+        upsert: bool,
     ) -> int:
         found = [d for d in self.documents if filter.items() <= d.items()]
+        if not found and upsert:
+            self.documents.append({**filter, **update["$set"]})
         for document in found[:1]:
             document.update(update["$set"])
         return len(found[:1])

@@ -95,8 +95,9 @@ async def _user_profile(request: cloud.Request, profile: cloud.Object) -> cloud.
 
 
 async def check_calculation(request: cloud.Trigger) -> None:
-    who = await cloud.Query("UserProfile").get(request.object["user"].id, use_master_key=True)
-    guards.grant(request.object, read=[who["user"].id, "role:admin"])
+    user = guards.needed(request.object, "user", "UserProfile")
+    profile = await cloud.Query("UserProfile").get(user.id, use_master_key=True)
+    guards.grant(request.object, read=[profile["user"].id, "role:admin"])
 
 
 audited("CoPayCalculation", check=check_calculation)

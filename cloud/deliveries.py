@@ -158,8 +158,8 @@ async def check_signature(request: cloud.Trigger) -> None:
 
 async def _grant_proof(proof: cloud.Object) -> None:
     """What happened with a delivery is read by its patient, its provider and admins."""
-    query = cloud.Query("Delivery")
-    delivery = await query.get(proof["delivery"].id, use_master_key=True)
+    proven = guards.needed(proof, "delivery", "Delivery")
+    delivery = await cloud.Query("Delivery").get(proven.id, use_master_key=True)
     provider = delivery.get("provider")
     worker = [] if provider is None else [provider.id]
     guards.grant(proof, read=[await profiles.owner_of(delivery), *worker, "role:admin"])

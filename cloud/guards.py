@@ -136,4 +136,6 @@ def pointed(obj: cloud.Object, field: str, class_name: str) -> list[str]:
 
 
 def _points_to(value: Any, class_name: str) -> bool:
-    return isinstance(value, cloud.Object) and value.class_name == class_name and bool(value.id)
+    # SECURITY: an id that is no text would be an operator in the queries that follow.
+    is_object = isinstance(value, cloud.Object) and value.class_name == class_name
+    return is_object and isinstance(value.id, str) and value.id != ""

@@ -25,8 +25,8 @@ async def profile_of(user: cloud.Object | None) -> cloud.Object | None:
 
 async def owner_of(obj: cloud.Object) -> str:
     """The user id of an object's ``patient``."""
-    query = cloud.Query("PatientProfile")
-    profile = await query.get(obj["patient"].id, use_master_key=True)
+    patient = guards.needed(obj, "patient", "PatientProfile")
+    profile = await cloud.Query("PatientProfile").get(patient.id, use_master_key=True)
     return profile["user"].id
 
 

@@ -5,9 +5,53 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 MAX_QUEUED = 4 * 1_048_576
 """Characters that may wait for a slow client before it is dropped."""
+
+
+class Outgoing(Protocol):
+    """Where a connection's frames go."""
+
+    def offer(self, frame: str) -> None: ...
+
+    def close(self) -> None: ...
+
+    async def run(self) -> None: ...
+
+
+class PushOutbox:
+    """Frames are written at once; what waits for the client waits in its transport.
+
+    Args:
+        push: writes one text frame and tells how many bytes wait.
+        on_overflow: as in `Outbox`.
+    """
+
+    def __init__(
+        self,
+        push: Callable[[bytes], int],
+        on_overflow: Callable[[], None],
+        *,
+        limit: int = MAX_QUEUED,
+    ) -> None:
+        self._push = push
+        self._on_overflow = on_overflow
+        self._limit = limit
+        self._closed = asyncio.Event()
+
+    def offer(self, frame: str) -> None:
+        """Write a frame; a client for which too much waits is dropped."""
+        if not self._closed.is_set() and self._push(frame.encode()) > self._limit:
+            self.close()
+            self._on_overflow()
+
+    def close(self) -> None:
+        self._closed.set()
+
+    async def run(self) -> None:
+        await self._closed.wait()
 
 
 class Outbox:

@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote
 
-from livequery.connection import MAX_QUEUED, Outbox
+from livequery.connection import MAX_QUEUED, Outbox, Outgoing, PushOutbox
 from livequery.fanout import Fanout, FileUrl
 from livequery.identity import Identities, Identity, Resolver
+from livequery.push import EXTENSION, Push
 from livequery.session import (
     Close,
     Connect,
@@ -228,7 +229,8 @@ class LiveQueryServer:
             return
         await self.start()
         await send({"type": "websocket.accept"})
-        connection = _Connection(self, Session(self._key_pairs), send, self._queue_limit)
+        push = scope.get("extensions", {}).get(EXTENSION, {}).get("push")
+        connection = _Connection(self, Session(self._key_pairs), send, push, self._queue_limit)
         self._connections.add(connection)
         try:
             await connection.serve(receive)
@@ -237,7 +239,7 @@ class LiveQueryServer:
             connection.end()
 
     async def subscribe(
-        self, request: Subscribe, session: Session, outbox: Outbox
+        self, request: Subscribe, session: Session, outbox: Outgoing
     ) -> Ticket | None:
         """Check the rights of a subscription and enter it; ``None``: its class is not live.
 
@@ -291,20 +293,31 @@ class _Connection:
     """One client: reads its frames, keeps its subscriptions."""
 
     def __init__(
-        self, server: LiveQueryServer, session: Session, send: Send, queue_limit: int
+        self,
+        server: LiveQueryServer,
+        session: Session,
+        send: Send,
+        push: Push | None,
+        queue_limit: int,
     ) -> None:
         self._server = server
         self._session = session
         self._send = send
-        self._outbox = Outbox(
-            lambda text: send({"type": "websocket.send", "text": text}),
-            lambda: self.close(TOO_SLOW),
-            limit=queue_limit,
-        )
+        self._outbox: Outgoing
+        if push is not None:
+            self._outbox = PushOutbox(push, self._drop_client, limit=queue_limit)
+        else:
+            self._outbox = Outbox(self._send_text, self._drop_client, limit=queue_limit)
         self._tickets: dict[RequestId, Ticket] = {}
         loop = asyncio.get_running_loop()
         self._closing: asyncio.Future[int] = loop.create_future()
         self.ended: asyncio.Future[None] = loop.create_future()
+
+    def _send_text(self, text: str) -> Awaitable[None]:
+        return self._send({"type": "websocket.send", "text": text})
+
+    def _drop_client(self) -> None:
+        self.close(TOO_SLOW)
 
     def close(self, code: int) -> None:
         """Ask the connection's own task to close it; does not wait."""

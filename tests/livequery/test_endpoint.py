@@ -17,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from livequery.endpoint import LiveQueryServer
+from livequery.push import PushProtocol, text_frame
 from server.schema.classes import DEFAULT_FIELDS, ClassSchema, Schema
 from server.settings import LiveQueryOptions, Settings
 from server.storage.changes import Change
@@ -107,7 +108,7 @@ async def subscribe(
 
 @asynccontextmanager
 async def serving(
-    *, queue_limit: int = 1_000_000, ping: float | None = None
+    *, queue_limit: int = 1_000_000, ping: float | None = None, ws: Any = PushProtocol
 ) -> AsyncIterator[Server]:
     feed, resolver = FakeFeed(), FakeResolver()
     settings = Settings(
@@ -119,7 +120,7 @@ async def serving(
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         live,
-        ws="websockets-sansio",
+        ws=ws,
         ws_per_message_deflate=False,
         ws_ping_interval=ping,
         ws_ping_timeout=ping,
@@ -141,9 +142,15 @@ async def serving(
         listener.close()
 
 
+@pytest.fixture(params=[PushProtocol, "websockets-sansio"], ids=["push", "plain"])
+def ws(request: pytest.FixtureRequest) -> Any:
+    """Pestle's own WebSocket protocol, and that of any ASGI server."""
+    return request.param
+
+
 @pytest.fixture
-async def server() -> AsyncIterator[Server]:
-    async with serving() as server:
+async def server(ws: Any) -> AsyncIterator[Server]:
+    async with serving(ws=ws) as server:
         yield server
 
 
@@ -276,8 +283,8 @@ async def test_a_client_that_goes_leaves_nothing_behind(server: Server) -> None:
     await until(lambda: not server.live._connections)
 
 
-async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up() -> None:
-    async with serving(queue_limit=200_000) as server:
+async def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up(ws: Any) -> None:
+    async with serving(queue_limit=200_000, ws=ws) as server:
         slow = await server.open(max_queue=1)
         quick = await server.open()
         for client in (slow, quick):
@@ -316,3 +323,13 @@ async def test_an_oversized_frame_closes_the_connection(server: Server) -> None:
     with pytest.raises(ConnectionClosed) as closed:
         await hear(client)
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
+
+
+@pytest.mark.parametrize("size", [0, 1, 125, 126, 65535, 65536, 70000])
+async def test_pushed_frames_are_read_whole(size: int) -> None:
+    async with serving() as server:
+        client = await server.open()
+        await subscribe(client)
+        server.feed.insert(text="ä" * size)
+        assert (await hear(client))["object"]["text"] == "ä" * size
+    assert len(text_frame(b"x" * size)) in (size + 2, size + 4, size + 10)

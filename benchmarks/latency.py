@@ -31,7 +31,10 @@ async def logins(
 ) -> None:
     """The rate and latency of gets while 8 logins run all the time."""
     for one in servers:
-        quiet, busy, tail, worst = [], [], [], []
+        quiet: list[float] = []
+        busy: list[float] = []
+        tail: list[float] = []
+        worst: list[float] = []
         for _ in range(rounds):
             for with_logins in (False, True):
                 gets = Barrage(one.port, GET.shots(data[one.family]), 16)

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pymongo import MongoClient
 
@@ -47,5 +48,5 @@ class TestMongo:
         return "t" + random_string(10).lower()
 
     def drop(self, database: str) -> None:
-        with MongoClient(self.uri()) as client:
+        with MongoClient[dict[str, Any]](self.uri()) as client:
             client.drop_database(database)

@@ -160,9 +160,8 @@ def start_peer(
 ) -> Server:
     """Parse Server itself under Node. ``cluster``: worker processes; 0 is a single process."""
     port = free_port()
-    spec = {"port": port, "options": dict(options), "cluster": cluster}
-    if cloud is not None:
-        spec["options"]["cloud"] = str(cloud)
+    given = {**options, "cloud": str(cloud)} if cloud is not None else options
+    spec = {"port": port, "options": given, "cluster": cluster}
     environment = {
         "PEER": json.dumps(spec),
         "NODE_ENV": "production",

@@ -170,8 +170,10 @@ class Finder:
         where = query.where
         if class_schema.name == "_Session" and not caller.is_privileged:
             where = _own_sessions(where, caller)
-        operation = "get" if len(where) == 1 and isinstance(where.get("objectId"), str) else "find"
+        operation = _operation(where, query)
         pointer_fields = check(class_schema, operation, caller)
+        if pointer_fields and operation == "get" and caller.user_id is None:
+            raise object_not_found()
         protected = self.protection(class_schema, caller)
         if protected is not None:
             _check_protected(where, query, protected, class_schema.name)
@@ -335,6 +337,13 @@ class Finder:
         if result.objects is None:
             return rows
         return result.objects
+
+
+def _operation(where: WireObject, query: Query) -> str:
+    """Which class-level permission a query needs: one id alone is a get, wherever it came from."""
+    if query.count and query.limit == 0:
+        return "count"
+    return "get" if len(where) == 1 and isinstance(where.get("objectId"), str) else "find"
 
 
 def _own_sessions(where: WireObject, caller: Caller) -> WireObject:

@@ -19,6 +19,8 @@ from server.values import pointer
 TRIALS = 20
 LIMIT_MS = 50.0
 LOGINS = 8
+# One bcrypt of Parse Server's cost takes about 60 ms of a core.
+STALL_MS = 100.0
 
 
 async def logins(
@@ -56,6 +58,8 @@ async def logins(
             f"get/s beside {LOGINS} logins, {one.name}",
             f"{statistics.median(busy):.0f} (alone {statistics.median(quiet):.0f}), "
             f"p99 {statistics.median(tail):.0f} ms, worst {max(worst):.0f} ms",
+            passed=statistics.median(tail) <= STALL_MS if one.family == "pestle" else None,
+            bar=f"p99 <= {STALL_MS:.0f} ms" if one.family == "pestle" else "",
         )
 
 

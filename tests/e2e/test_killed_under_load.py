@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -181,7 +182,7 @@ async def _heard(listener: Listener, count: int) -> None:
 
 
 def _stored_ids(mongo: TestMongo) -> set[str]:
-    with MongoClient(mongo.uri()) as client:
+    with MongoClient[dict[str, Any]](mongo.uri()) as client:
         return {found["_id"] for found in client[DATABASE]["Load"].find({"x": None})}
 
 

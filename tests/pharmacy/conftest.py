@@ -16,14 +16,21 @@ from tests.harness.processes import ROOT, Server, start_pestle
 
 
 @pytest.fixture(scope="session")
-def pharmacy(mongo: TestMongo) -> Iterator[Server]:
-    """The app as it is served, but for its database."""
+def pharmacy_uri(mongo: TestMongo) -> Iterator[str]:
+    """The app's database."""
     database = mongo.new_database()
+    yield mongo.uri(database)
+    mongo.drop(database)
+
+
+@pytest.fixture(scope="session")
+def pharmacy(pharmacy_uri: str) -> Iterator[Server]:
+    """The app as it is served, but for its database."""
     server = start_pestle(
         {
             "appId": APP_ID,
             "masterKey": MASTER_KEY,
-            "databaseURI": mongo.uri(database),
+            "databaseURI": pharmacy_uri,
             "schemaPath": str(ROOT / "schema.json"),
             "cloud": str(ROOT / "cloud" / "main.py"),
         },
@@ -31,7 +38,6 @@ def pharmacy(mongo: TestMongo) -> Iterator[Server]:
     )
     yield server
     server.stop()
-    mongo.drop(database)
 
 
 @pytest.fixture

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from server.values import pointer
+from server.values import pointer, random_string
 from tests.harness.api import Api, assert_parse_error, ok
+from tests.harness.processes import Process
 from tests.pharmacy.conftest import Patient, move, new_user, order_delivery, prescribe
 
 
@@ -39,6 +43,21 @@ async def test_an_admin_appoints_and_dismisses(anyone: Api, master: Api, admin: 
     assert await roles_of(master, user) == {"patient"}
     answer = await user.post("/classes/Medication", {"medicationName": "Ibuprofen"})
     assert_parse_error(answer, 119)
+
+
+async def test_the_first_admin_is_made_by_a_command(
+    pharmacy_uri: str, anyone: Api, tmp_path: Path
+) -> None:
+    name = f"first-{random_string(8)}"
+    user = await anyone.sign_up(name)
+    body = {"userId": user.id, "role": "provider"}
+    assert_parse_error(await user.post("/functions/assignRole", body), 119)
+    command = [sys.executable, "-m", "server.cli", "role", "add", "admin", name]
+    environment = {"PARSE_SERVER_DATABASE_URI": pharmacy_uri, "PESTLE_DATA_DIR": str(tmp_path)}
+    process = Process(command, env=environment)
+    assert process.wait() == 0, process.output
+    process.stop()
+    ok(await user.post("/functions/assignRole", body))
 
 
 async def test_nobody_else_appoints(

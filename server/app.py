@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any, TypeAlias
-from urllib.parse import quote
 
 from livequery.endpoint import LiveQueryServer
 from server.access.caller import MASTER, Context
@@ -43,7 +42,7 @@ from server.storage.mongo import Database
 from server.storage.topology import require_replica_set
 from server.triggers.registry import Triggers
 from server.triggers.webhooks import Webhooks
-from server.values import StoredDocument, WireObject
+from server.values import StoredDocument, WireObject, file_url
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +99,9 @@ class App:
         self.feed = ChangeFeed(self.database, collections=self._watched)
         # The caches hear of a change before LiveQuery does, which asks them.
         self.feed.subscribe(self._on_change, self._on_feed_state)
-        self.live_query = LiveQueryServer(settings, self.registry, self.resolver, self.feed)
+        self.live_query = LiveQueryServer(
+            settings, self.registry, self.resolver, self.feed, file_url=self._file_url
+        )
         self._gateway = self._make_gateway()
 
     def _make_gateway(self) -> Gateway:
@@ -148,7 +149,9 @@ class App:
         """What one process does before the first worker starts: system classes and indexes,
         and whatever ``schema.json`` adds. Raises MigrationError where it contradicts the data."""
         await require_replica_set(self.database.client)
-        await self.registry.prepare(providers=self.accounts.providers.names)
+        await self.registry.prepare(
+            providers=self.accounts.providers.names, options=self.settings.database_options
+        )
         document = self._document()
         if document is not None:
             await migrate.apply(document, self.registry)
@@ -212,9 +215,12 @@ class App:
     def _render_user(self, document: StoredDocument) -> WireObject:
         """A user as its own hooks see it; they have no request to take an address from."""
         class_schema = self.registry.current.get("_User") or _BARE_USER
+        return class_schema.layout.render(document, self._file_url)
+
+    def _file_url(self, name: str) -> str:
         settings = self.settings
-        base = f"{settings.public_server_url or settings.server_url}/files/{settings.app_id}/"
-        return class_schema.layout.render(document, lambda name: base + quote(name, safe=""))
+        mount = settings.public_server_url or settings.server_url
+        return file_url(mount, settings.app_id, name)
 
     # ---- ASGI ---------------------------------------------------------------------------------
 

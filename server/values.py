@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
+from urllib.parse import quote
 
 import orjson
 
@@ -103,6 +104,12 @@ def _encode_special(value: Any) -> Any:
     # Decimal128 and ObjectId, which only a foreign writer can have put into the database.
     to_decimal = getattr(value, "to_decimal", None)
     return float(to_decimal()) if to_decimal is not None else str(value)
+
+
+def file_url(mount_url: str, app_id: str, name: str) -> str:
+    """The public URL of a stored file. Directories stay directories."""
+    path = "/".join(quote(part, safe="!'()*") for part in name.split("/"))
+    return f"{mount_url}/files/{quote(app_id, safe='')}/{path}"
 
 
 def dumps(value: Any) -> bytes:

@@ -20,12 +20,13 @@ from server.values import StoredDocument, WireObject, utc_now
 
 USERS_IN_ROLES = "_Join:users:_Role"
 ROLES_IN_ROLES = "_Join:roles:_Role"
+INVALID_SESSION = "Invalid session token"
 _CAPACITY = 20_000
 _TOKEN = re.compile(r"[\x21-\x7e]{1,200}\Z")
 
 
 def invalid_session_token() -> ParseError:
-    return ParseError(Code.INVALID_SESSION_TOKEN, "Invalid session token")
+    return ParseError(Code.INVALID_SESSION_TOKEN, INVALID_SESSION)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,7 @@ def check(class_schema: ClassSchema, operation: str, caller: Caller) -> tuple[st
         return ()
     needs_login = entities.get("requiresAuthentication")
     if needs_login and caller.user_id is None:
-        raise Forbidden(
-            "Permission denied, user needs to be authenticated.", Code.OBJECT_NOT_FOUND
-        )
+        raise Forbidden("Permission denied, user needs to be authenticated.", Code.OBJECT_NOT_FOUND)
     fields = _pointer_fields(clp, entities, operation)
     if not fields and not needs_login:
         raise Forbidden(f"Permission denied for action {operation} on class {class_schema.name}.")
@@ -80,9 +78,7 @@ def is_held_by(
     return any(points_to(document, name, class_schema, caller.user_id) for name in fields)
 
 
-def points_to(
-    document: StoredDocument, name: str, class_schema: ClassSchema, user_id: str
-) -> bool:
+def points_to(document: StoredDocument, name: str, class_schema: ClassSchema, user_id: str) -> bool:
     """Whether a Pointer column is this user, or an Array column contains it."""
     field = class_schema.fields.get(name)
     if field is not None and field.type == "Pointer":

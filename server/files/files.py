@@ -14,7 +14,7 @@ from server.files.store import FileStore
 from server.settings import FileUpload, Settings
 from server.storage.documents import encode_nested
 from server.storage.gridfs import StoredFile
-from server.values import WireObject
+from server.values import WireObject, file_url
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class Files:
 
     def url(self, ctx: Context, name: str) -> str:
         """The public URL of a stored file."""
-        return names.file_url(ctx.mount_url, self._settings.app_id, name)
+        return file_url(ctx.mount_url, self._settings.app_id, name)
 
     async def save(self, ctx: Context, upload: Upload) -> WireObject:
         """Store an upload.

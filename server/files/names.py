@@ -5,7 +5,6 @@ from __future__ import annotations
 import mimetypes
 import re
 import secrets
-from urllib.parse import quote
 
 from server.errors import Code, ParseError
 
@@ -131,9 +130,3 @@ def stored_name(name: str, *, directory: str | None = None, preserve: bool = Fal
     """``[directory/]<32 hex digits>_name``. SECURITY: who does not know it cannot guess it."""
     stored = name if preserve else f"{secrets.token_hex(16)}_{name}"
     return f"{directory}/{stored}" if directory else stored
-
-
-def file_url(mount_url: str, app_id: str, name: str) -> str:
-    """The public URL of a stored file. Directories stay directories."""
-    path = "/".join(quote(part, safe="!'()*") for part in name.split("/"))
-    return f"{mount_url}/files/{quote(app_id, safe='')}/{path}"

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
 from server.access.acl import with_read_access
 from server.access.caller import Caller, Context
@@ -26,7 +25,7 @@ from server.storage.mongo import Database
 from server.storage.where import build_filter
 from server.triggers.calls import Kind, TriggerCall
 from server.triggers.registry import Triggers
-from server.values import StoredDocument, WireObject, pointer
+from server.values import StoredDocument, WireObject, file_url, pointer
 
 _EXPLAIN_VERBOSITY = {
     "true": "queryPlanner",
@@ -52,7 +51,6 @@ class Finder:
         self._triggers = triggers
         self._settings = settings
         self._owner_exempt = settings.protected_fields_owner_exempt
-        self._file_path = f"/files/{quote(settings.app_id, safe='')}/"
         self._geo_indexes: set[tuple[str, str]] = set()
         self._includer = Includer(self.find_objects)
 
@@ -95,7 +93,7 @@ class Finder:
     ) -> WireObject:
         """A stored document as this caller may see it."""
         rendered = class_schema.layout.render(
-            document, lambda name: f"{ctx.mount_url}{self._file_path}{quote(name, safe='')}"
+            document, lambda name: file_url(ctx.mount_url, self._settings.app_id, name)
         )
         caller = ctx.caller
         if protected is not None:

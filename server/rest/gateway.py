@@ -52,7 +52,7 @@ class Gateway:
             answer = Answer(b"OK", content_type="text/plain; charset=utf-8")
         else:
             answer = await self._answer(scope, headers, receive)
-        await _send(answer, cors, send)
+        await _send(answer, cors, send, has_body=scope["method"] != "HEAD")
 
     async def _answer(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Answer:
         try:
@@ -76,7 +76,8 @@ class Gateway:
 
     async def _serve(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Answer:
         path = _path_of(scope)
-        method = scope["method"]
+        # A HEAD is a GET whose body stays here.
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if not f"{path}/".startswith(f"{self._mount}/"):
             return _not_found(method, path)
         route_path = path[len(self._mount) :] or "/"
@@ -216,7 +217,9 @@ def _not_found(method: str, path: str) -> Answer:
     )
 
 
-async def _send(answer: Answer, cors: list[tuple[bytes, bytes]], send: Send) -> None:
+async def _send(
+    answer: Answer, cors: list[tuple[bytes, bytes]], send: Send, *, has_body: bool
+) -> None:
     body = answer.body
     if answer.content_type is None:
         body = dumps(body) if body is not None else b""
@@ -229,9 +232,12 @@ async def _send(answer: Answer, cors: list[tuple[bytes, bytes]], send: Send) -> 
     if isinstance(body, bytes):
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        await send({"type": "http.response.body", "body": body if has_body else b""})
         return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    if not has_body:
+        await send({"type": "http.response.body", "body": b""})
+        return
     async for chunk in body:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

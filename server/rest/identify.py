@@ -11,8 +11,8 @@ from functools import lru_cache
 from typing import Any
 
 from server.access.caller import ANONYMOUS, MAINTENANCE, MASTER, READ_ONLY_MASTER, Caller, Context
-from server.access.callers import CallerResolver
-from server.errors import invalid_json, unauthorized
+from server.access.callers import INVALID_SESSION, CallerResolver
+from server.errors import ParseError, invalid_json, unauthorized
 from server.settings import Settings
 from server.values import loads
 
@@ -124,7 +124,13 @@ class Identifier:
         # WIRE: the JS SDK sends an old token along with a log-in; it says nothing then.
         if not token or path in ("/login", "/login/"):
             return ANONYMOUS
-        return await self._resolver.resolve(token)
+        try:
+            return await self._resolver.resolve(token)
+        except ParseError as error:
+            # WIRE: this one route words the refusal of an unknown token itself.
+            if path == "/sessions/me" and error.message == INVALID_SESSION:
+                return ANONYMOUS
+            raise
 
     def _privileged(self, headers: Mapping[str, str], ip: str) -> Caller | None:
         """A caller with one of the great keys. A wrong key is no error, the wrong place is."""

@@ -8,6 +8,7 @@ import pytest
 
 from server.errors import ParseError
 from server.files import names
+from server.values import file_url
 
 
 @pytest.mark.parametrize("name", ["a.txt", "_a", "9", "a b~c@d-e.f", "a..b", "x" * 128])
@@ -84,7 +85,7 @@ def test_content_types_come_from_the_name(name: str, content_type: str) -> None:
 
 
 def test_urls_are_encoded_and_keep_directories() -> None:
-    url = names.file_url("http://h/parse", "my app", "a/b/00_a b@c~d.txt")
+    url = file_url("http://h/parse", "my app", "a/b/00_a b@c~d.txt")
 
     assert url == "http://h/parse/files/my%20app/a/b/00_a%20b%40c~d.txt"
 

@@ -32,6 +32,24 @@ async def test_one_entry_for_each_write(alice: Patient, master: Api) -> None:
     assert "DOSE" not in repr(found)
 
 
+async def test_what_a_transaction_takes_back_was_never_done(alice: Patient, master: Api) -> None:
+    name = f"Drug {random_string(8)}"
+    order = {"medicationName": name, "dosage": "1"}
+    requests = [
+        {"method": "POST", "path": "/parse/classes/Prescription", "body": order | change}
+        for change in ({}, {"status": "active"})
+    ]
+    before = len(await master.find("AuditLog", {"actor": alice.api.pointer()}))
+    body = {"requests": requests, "transaction": True}
+    assert_parse_error(await alice.api.post("/batch", body), 142)
+    assert await master.find("Prescription", {"medicationName": name}) == []
+    assert len(await master.find("AuditLog", {"actor": alice.api.pointer()})) == before
+
+    ok(await alice.api.post("/batch", {"requests": requests[:1] * 2, "transaction": True}))
+    assert len(await alice.api.find("Prescription", {"medicationName": name})) == 2
+    assert len(await master.find("AuditLog", {"actor": alice.api.pointer()})) == before + 2
+
+
 async def test_what_the_server_writes_is_the_callers_deed(
     alice: Patient, provider: Api, master: Api
 ) -> None:

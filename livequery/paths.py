@@ -50,8 +50,7 @@ def _reach_in_array(array: list[Any], rest: tuple[str, ...], spread: bool) -> It
         elif isinstance(item, dict):
             yield from reach(item, rest[1:], spread=spread)
         elif isinstance(item, list):
-            members = {str(number): member for number, member in enumerate(item)}
-            yield from reach(members, rest[1:], spread=spread)
+            yield from _reach_in_array(item, rest[1:], spread)
 
 
 def any_reached(path: str, test: Test, *, spread: bool = True) -> Predicate:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bson import Decimal128, Int64, ObjectId
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
@@ -97,6 +97,7 @@ filters = st.recursive(
 @settings(
     max_examples=60,
     deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
@@ -121,3 +122,11 @@ def test_selects_what_mongodb_finds(
         selected = {document["_id"] for document in kept if matches(document)}
         differing = [document for document in kept if document["_id"] in found ^ selected]
         assert selected == found, (filter_, differing[:2], "MongoDB" if found - selected else "us")
+
+
+def test_an_index_leads_into_nested_arrays(collection: Collection[dict[str, Any]]) -> None:
+    collection.insert_one({"_id": 0, "a": [[{"b": 1}, 5], {"b": 2}]})
+    (kept,) = collection.find()
+    for path, value in (("a.0.b", 1), ("a.0.1", 5), ("a.1.b", 2), ("a.0.c", None), ("a.b", 1)):
+        found = collection.find_one({path: value}) is not None
+        assert compile_filter({path: value})(kept) is found, path

@@ -99,7 +99,8 @@ class LiveQueryServer:
         self._resolver = resolver
         self._feed = feed
         self._queue_limit = queue_limit
-        self._published = [re.compile(f"(?:{name})\\Z") for name in options.class_names]
+        self._published: list[re.Pattern[str]] = []
+        self.publish(options.class_names)
         self._identities = Identities()
         self._subscriptions = Subscriptions(options.regex_timeout_ms / 1000)
         self._fanout = Fanout(
@@ -212,6 +213,10 @@ class LiveQueryServer:
             # Events still come, only without the old state; the next occasion tries again.
             self._with_images.discard(class_name)
             logger.exception("MongoDB does not keep old states of class %s", class_name)
+
+    def publish(self, class_names: Sequence[str]) -> None:
+        """Serve these classes from now on: regular expressions for whole names."""
+        self._published = [re.compile(f"(?:{name})\\Z") for name in class_names]
 
     def publishes(self, class_name: str) -> bool:
         """Whether ``liveQuery.classNames`` names the class (regular expressions, whole names)."""

@@ -97,6 +97,7 @@ class App:
         backend = Backend(self.objects, self.triggers, self.resolver, WholeFiles(self.files))
         self.cloud = CloudCode(settings.cloud, backend) if settings.cloud else None
         self.feed = ChangeFeed(self.database, collections=self._watched)
+        self._live_classes = settings.live_query.class_names
         # The caches hear of a change before LiveQuery does, which asks them.
         self.feed.subscribe(self._on_change, self._on_feed_state)
         self.live_query = LiveQueryServer(
@@ -129,7 +130,7 @@ class App:
 
     async def start(self) -> None:
         """Read schema and hooks and open the change feed; then requests can be served."""
-        self.load_code()
+        self._load_code()
         await self.feed.start()
         await self.registry.load()
         await self.webhooks.load()
@@ -155,16 +156,17 @@ class App:
         document = self._document()
         if document is not None:
             await migrate.apply(document, self.registry)
-        await self.feed.ensure_images(_plain_names(self.settings.live_query.class_names))
+            self._use_document(document)
+        await self.feed.ensure_images(_plain_names(self._live_classes))
         if self.cloud is not None:
             self.cloud.load()
             await self.cloud.start(Context(MASTER, self.settings.server_url))
 
-    def load_code(self) -> None:
+    def _load_code(self) -> None:
         """Put ``schema.json`` and the cloud code into force in this process."""
         document = self._document()
         if document is not None:
-            self.registry.set_document(document)
+            self._use_document(document)
         if self.cloud is not None:
             self.cloud.load()
 
@@ -176,12 +178,22 @@ class App:
                 in force stays.
         """
         document = self._document()
+        if document is not None and apply:
+            await migrate.apply(document, self.registry)
         if self.cloud is not None:
             self.cloud.load()
         if document is not None:
-            if apply:
-                await migrate.apply(document, self.registry)
-            self.registry.set_document(document)
+            live_before = self._live_classes
+            self._use_document(document)
+            if self._live_classes != live_before:
+                await self.feed.reopen()
+
+    def _use_document(self, document: SchemaDocument) -> None:
+        """What a process keeps of ``schema.json``: constraints, and by default the live classes."""
+        self.registry.set_document(document)
+        if not self.settings.live_query.class_names:
+            self._live_classes = tuple(document.classes)
+            self.live_query.publish(self._live_classes)
 
     def _document(self) -> SchemaDocument | None:
         path = self.settings.schema_path
@@ -190,7 +202,7 @@ class App:
     # ---- changes ------------------------------------------------------------------------------
 
     def _watched(self) -> Watched:
-        live = (re.compile(pattern) for pattern in self.settings.live_query.class_names)
+        live = (re.compile(pattern) for pattern in self._live_classes)
         return (*_CACHED_COLLECTIONS, *live)
 
     def _on_change(self, change: Change) -> None:

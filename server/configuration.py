@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from server.settings import (
-    LiveQueryOptions,
     Option,
     Settings,
     SettingsError,
@@ -87,8 +86,7 @@ def load_settings(
 
     Relative paths mean the directory of the file, else the current one; there ``schema.json``
     and ``cloud/main.py`` are used when nothing else is said. Without a master key one is made
-    and kept in ``keys.json`` of the data directory. Without ``liveQuery.classNames`` the classes of
-    the schema document are live.
+    and kept in ``keys.json`` of the data directory.
 
     Args:
         flags: By option name, values as text or as in JSON.
@@ -115,22 +113,10 @@ def load_settings(
             values[name] = str(home / values[name])
         elif name not in values and (home / default).exists():
             values[name] = str(home / default)
-    live = values.get("live_query")
-    if values.get("schema_path") and (live is None or live == LiveQueryOptions()):
-        values["live_query"] = LiveQueryOptions(_declared_classes(Path(values["schema_path"])))
     values["data_dir"] = str(home / values.get("data_dir", ".pestle"))
     if not values.get("master_key"):
         values["master_key"] = generated_key(keys_path(values["data_dir"]), "masterKey")
     return Settings(**values)
-
-
-def _declared_classes(path: Path) -> tuple[str, ...]:
-    """The class names of a schema document; none of one that is wrong, which is told elsewhere."""
-    try:
-        names = [entry["className"] for entry in loads(path.read_bytes())["classes"]]
-    except (OSError, ValueError, TypeError, KeyError):
-        return ()
-    return tuple(name for name in names if isinstance(name, str))
 
 
 def keys_path(data_dir: str) -> Path:

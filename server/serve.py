@@ -153,7 +153,7 @@ def _worker_class(settings: Settings) -> type[UvicornWorker]:
         CONFIG_KWARGS = {
             "loop": "uvloop",
             "http": "httptools",
-            "ws": "websockets-sansio",
+            "ws": "livequery.push:PushProtocol",
             "ws_max_size": _LARGEST_FRAME,
             "ws_ping_interval": settings.live_query_server_options.websocket_timeout_ms / 1000,
             # PERF: deflate costs 300 kB and half the fan-out per socket.

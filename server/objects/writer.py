@@ -24,7 +24,7 @@ from server.schema.classes import ClassSchema
 from server.schema.constraints import check_constraints, needs_current
 from server.schema.registry import SchemaRegistry
 from server.settings import Settings
-from server.storage.documents import decode_date
+from server.storage.documents import decode_date, is_number
 from server.storage.mongo import Database, DuplicateValue
 from server.triggers.calls import Kind, TriggerCall
 from server.triggers.registry import Triggers
@@ -382,7 +382,15 @@ class Writer:
                 filter = {"owningId": object_id, "relatedId": {"$in": change.remove}}
                 await self._database.delete(join, filter, many=True, session=ctx.session)
             if class_schema.name == "_Role":
-                self._resolver.forget_all()
+                self._forget_members(change)
+
+    def _forget_members(self, change: RelationChange) -> None:
+        """Roles of users changed: of these ones, or, in nested roles, of who knows whom."""
+        if change.name == "users":
+            for user_id in (*change.add, *change.remove):
+                self._resolver.forget_user(user_id)
+        else:
+            self._resolver.forget_all()
 
     def _forget_caller(self, class_name: str, op: str, object_id: str) -> None:
         """This process sees its own writes at once, not when the change feed reports them."""
@@ -425,32 +433,35 @@ def _unstored(body: WireObject) -> WireObject:
 
 
 def apply_body(original: WireObject, body: WireObject) -> WireObject:
-    """An object with a body's changes, as hooks see it before the database does."""
+    """An object with a body's changes, as hooks see it before the database does.
+
+    An operation that does not fit its value changes nothing here; it is refused after the hook.
+    """
     current = dict(original)
     for name, value in body.items():
         if "." in name:
             continue
         if not (isinstance(value, dict) and "__op" in value):
             current[name] = value
-            continue
-        before = current.get(name)
-        match value["__op"]:
-            case "Delete":
-                current.pop(name, None)
-            case "Increment":
-                amount = value.get("amount")
-                if isinstance(amount, int | float):
-                    current[name] = (before or 0) + amount
-            case "Add":
-                current[name] = [*(before or []), *(value.get("objects") or [])]
-            case "AddUnique":
-                items = list(before or [])
-                items += [item for item in value.get("objects") or [] if item not in items]
-                current[name] = items
-            case "Remove":
-                gone = value.get("objects") or []
-                current[name] = [item for item in before or [] if item not in gone]
+        elif value["__op"] == _DELETE:
+            current.pop(name, None)
+        elif value["__op"] == "Increment":
+            amount, before = value.get("amount"), current.get(name, 0)
+            if is_number(amount) and is_number(before):
+                current[name] = before + amount
+        elif value["__op"] in ("Add", "AddUnique", "Remove"):
+            items, before = value.get("objects"), current.get(name, [])
+            if isinstance(items, list) and isinstance(before, list):
+                current[name] = _listed(value["__op"], before, items)
     return current
+
+
+def _listed(operation: str, before: list[Any], items: list[Any]) -> list[Any]:
+    if operation == "Remove":
+        return [item for item in before if item not in items]
+    if operation == "AddUnique":
+        items = [item for item in items if item not in before]
+    return [*before, *items]
 
 
 def _hook_changes(sent: WireObject, written: WireObject) -> WireObject:

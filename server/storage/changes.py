@@ -111,6 +111,12 @@ class ChangeFeed:
         self._opened.clear()
         self._set_live(False)
 
+    async def reopen(self) -> None:
+        """Watch what ``collections`` names now, going on after the last delivered change."""
+        if self._task is not None:
+            await self.stop()
+            await self.start()
+
     async def ensure_images(self, class_names: Iterable[str]) -> None:
         """Have MongoDB keep pre- and post-images of these classes, making missing collections."""
         wanted = {self._database.prefix + name for name in class_names}

@@ -173,7 +173,7 @@ def test_paths_are_beside_the_file_and_found_there(tmp_path: Path) -> None:
     assert settings.cloud == str(app / "cloud" / "main.py")
     assert settings.schema_path == str(app / "schema.json")
     assert settings.data_dir == str(app / ".pestle")
-    assert settings.live_query.class_names == ("Note",)
+    assert settings.live_query.class_names == ()
     live = load_settings(app / "config.json", {}, {"liveQuery": {"classNames": ["Other"]}})
     assert live.live_query.class_names == ("Other",)
     assert load().cloud is None

@@ -13,7 +13,6 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol, TypeAlias
-from urllib.parse import quote
 
 from livequery.connection import MAX_QUEUED, Outbox, Outgoing, PushOutbox
 from livequery.fanout import Fanout, FileUrl
@@ -35,7 +34,7 @@ from server.errors import Code, Forbidden, ParseError
 from server.schema.classes import DEFAULT_FIELDS, ClassSchema, Schema
 from server.settings import Settings
 from server.storage.changes import Change
-from server.values import pointer
+from server.values import file_url, pointer
 
 logger = logging.getLogger(__name__)
 
@@ -416,6 +415,5 @@ class _Connection:
 
 
 def _file_url(settings: Settings) -> FileUrl:
-    mount = (settings.public_server_url or settings.server_url).rstrip("/")
-    start = f"{mount}/files/{quote(settings.app_id, safe='')}/"
-    return lambda name: start + quote(name, safe="")
+    mount = settings.public_server_url or settings.server_url
+    return lambda name: file_url(mount, settings.app_id, name)

@@ -38,6 +38,10 @@ async function serve() {
   }
 }
 
+// Nobody is left who would end us.
+const parent = process.ppid;
+setInterval(() => process.ppid === parent || process.exit(1), 1000).unref();
+
 if (spec.cluster && cluster.isPrimary) {
   for (let worker = 0; worker < spec.cluster; worker += 1) {
     cluster.fork();

@@ -23,6 +23,7 @@ from bson.int64 import Int64
 from pymongo import AsyncMongoClient
 from pymongo.errors import (
     AutoReconnect,
+    DocumentTooLarge,
     DuplicateKeyError,
     InvalidOperation,
     NotPrimaryError,
@@ -33,12 +34,17 @@ from pymongo.errors import (
 _HEADER = struct.Struct("<iiiiIB")
 _OP_MSG = 2013
 _BODY_AT = 21
+_LARGEST_MESSAGE = 48_000_000
 _MOST_CONNECTIONS = 64
-_CONNECT_LIMIT_S = 5.0
-# What a primary that steps down or shuts down answers (from the specification of drivers).
-_NOT_PRIMARY = frozenset((91, 189, 10058, 10107, 11600, 11602, 13435, 13436))
+_CONNECT_LIMIT_S = 3.0
+# A command whose reply is late by one to two of these has MongoDB asked whether it still lives.
+_SILENCE_S = 2.0
+# What passes, from the specification of drivers: a primary that steps down or shuts down, and
+# what a mongos answers when a shard is out of reach.
+_PASSING = frozenset((6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436))
 _DUPLICATE_KEY = frozenset((11000, 11001, 12582))
-_RETRY_LIMIT_S = 10.0
+# With the limits above, a command has its answer after 15 s of an outage at the latest.
+_RETRY_LIMIT_S = 8.0
 _RETRY_DELAY_S = 0.1
 
 _NEEDS_DRIVER = re.compile(
@@ -77,7 +83,12 @@ class Lane:
         self._idle: list[_Connection] = []
         self._sessions: list[_Session] = []
         self._waiting: deque[asyncio.Future[_Connection]] = deque()
-        self._open = 0
+        self._open: set[_Connection] = set()
+        self._opening = 0
+        # Counts the primaries, as far as broken connections tell them apart.
+        self._generation = 0
+        self._watch: asyncio.TimerHandle | None = None
+        self._probe_task: asyncio.Task[None] | None = None
         self._is_closed = False
 
     async def run(self, command: dict[str, Any], *, retry: bool = True) -> dict[str, Any]:
@@ -86,75 +97,116 @@ class Lane:
         ``retry``: a broken connection or a new primary is met by trying again for a while.
         """
         command["$db"] = self._database
+        connection = None
         try:
             connection = self._idle.pop() if self._idle else await self._acquire()
             return _checked(await connection.send(command))
         except AutoReconnect:
+            self._distrust(connection)
             if not retry:
                 raise
         return await self._again(command)
 
-    async def run_write(self, command: dict[str, Any], *, retry: bool = True) -> dict[str, Any]:
+    async def run_write(self, command: dict[str, Any]) -> dict[str, Any]:
         """The same for a write: a repeated one has the same number, so MongoDB does it once."""
-        if not retry:
-            return await self.run(command, retry=False)
         session = self._sessions.pop() if self._sessions else _Session()
         session.writes += 1
         command["lsid"] = session.id
         command["txnNumber"] = Int64(session.writes)
+        is_over = True
         try:
             return await self.run(command)
+        except (asyncio.CancelledError, AutoReconnect):
+            # MongoDB may still be at this write, and would have the session's next one wait.
+            is_over = False
+            raise
         finally:
-            self._sessions.append(session)
+            if is_over:
+                self._sessions.append(session)
 
     async def _again(self, command: dict[str, Any]) -> dict[str, Any]:
         """Try until MongoDB has a primary again, or the limit is reached."""
-        deadline = asyncio.get_running_loop().time() + _RETRY_LIMIT_S
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _RETRY_LIMIT_S
         while True:
-            self._drop_idle()
+            connection = None
             try:
-                connection = await self._acquire()
+                # Reaching MongoDB is limited, a slow command is not.
+                async with asyncio.timeout_at(deadline):
+                    connection = self._idle.pop() if self._idle else await self._acquire()
                 return _checked(await connection.send(command))
+            except TimeoutError as error:
+                raise AutoReconnect("no connection to MongoDB in time") from error
             except AutoReconnect:
-                if asyncio.get_running_loop().time() > deadline:
+                self._distrust(connection)
+                if loop.time() + _RETRY_DELAY_S > deadline:
                     raise
             await asyncio.sleep(_RETRY_DELAY_S)
 
     def close(self) -> None:
         self._is_closed = True
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._probe_task is not None:
+            self._probe_task.cancel()
         self._drop_idle()
 
     # ---- connections --------------------------------------------------------------------------
 
     async def _acquire(self) -> _Connection:
-        if self._open >= _MOST_CONNECTIONS:
-            waiter: asyncio.Future[_Connection] = asyncio.get_running_loop().create_future()
-            self._waiting.append(waiter)
-            return await waiter
-        self._open += 1
+        if len(self._open) + self._opening >= _MOST_CONNECTIONS:
+            return await self._next_free()
+        self._opening += 1
         try:
-            return await self._connect()
+            connection = await self._connect()
+        except AutoReconnect as error:
+            # Without a limit of their own, those who wait would wait for each other's failures.
+            self._wake(error, everybody=True)
+            raise
         except BaseException:
-            self._open -= 1
-            self._wake_one(AutoReconnect("no connection to MongoDB"))
+            self._wake(AutoReconnect("a connection to MongoDB was given up"))
+            raise
+        finally:
+            self._opening -= 1
+        self._open.add(connection)
+        if self._watch is None:
+            self._watch_soon()
+        return connection
+
+    async def _next_free(self) -> _Connection:
+        waiter: asyncio.Future[_Connection] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            # What was just handed to us goes to the next.
+            if waiter.done() and not waiter.cancelled():
+                error = waiter.exception()
+                if error is None:
+                    self.release(waiter.result())
+                else:
+                    self._wake(error)
             raise
 
     async def _connect(self) -> _Connection:
         loop = asyncio.get_running_loop()
-
-        def make() -> _Connection:
-            return _Connection(self, self._codec)
-
+        connection = _Connection(self, self._codec, self._generation)
         try:
             async with asyncio.timeout(_CONNECT_LIMIT_S):
                 host, port = await self._primary()
                 if port is None or host.startswith("/"):
-                    _, connection = await loop.create_unix_connection(make, host)
+                    await loop.create_unix_connection(lambda: connection, host)
                 else:
-                    _, connection = await loop.create_connection(make, host, port)
+                    await loop.create_connection(lambda: connection, host, port)
                 await connection.send({"hello": 1, "$db": "admin"}, is_kept=False)
+            if connection.is_broken:
+                raise AutoReconnect("the new connection to MongoDB broke")
         except (OSError, TimeoutError) as error:
+            connection.abort()
             raise AutoReconnect(f"no connection to MongoDB: {error}") from error
+        except BaseException:
+            connection.abort()
+            raise
         return connection
 
     async def _primary(self) -> tuple[str, int | None]:
@@ -169,45 +221,85 @@ class Lane:
 
     def release(self, connection: _Connection) -> None:
         """A connection has had its reply."""
+        if self._is_closed or connection.generation != self._generation:
+            connection.close()
+            return
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_result(connection)
                 return
-        if self._is_closed:
-            connection.close()
-        else:
-            self._idle.append(connection)
+        self._idle.append(connection)
 
     def lost(self, connection: _Connection) -> None:
-        self._open -= 1
+        """A connection has ended, for whatever reason."""
+        if connection not in self._open:
+            return
+        self._open.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
-        self._wake_one(AutoReconnect("the connection to MongoDB broke"))
+        self._wake(AutoReconnect("the connection to MongoDB broke"))
 
-    def _wake_one(self, error: AutoReconnect) -> None:
-        """Let a waiting command try again, with a connection of its own."""
+    def _wake(self, error: BaseException, *, everybody: bool = False) -> None:
+        """Let a waiting command, or all of them, try again with a connection of its own."""
         while self._waiting:
             waiter = self._waiting.popleft()
             if not waiter.done():
                 waiter.set_exception(error)
-                return
+                if not everybody:
+                    return
+
+    def _distrust(self, connection: _Connection | None) -> None:
+        """The others of the same time may lead to what is no longer the primary as well."""
+        if connection is not None and connection.generation == self._generation:
+            self._generation += 1
+            connection.close()
+            self._drop_idle()
 
     def _drop_idle(self) -> None:
-        """Kept connections may lead to what is no longer the primary."""
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+    # ---- silence ------------------------------------------------------------------------------
+
+    def _watch_soon(self) -> None:
+        self._watch = asyncio.get_running_loop().call_later(_SILENCE_S, self._look)
+
+    def _look(self) -> None:
+        """See whether a reply is late. PERF: the commands themselves keep no time."""
+        self._watch = None
+        silent = [connection for connection in self._open if connection.is_late()]
+        if silent and self._probe_task is None:
+            self._probe_task = asyncio.create_task(self._probe(silent))
+        if self._open and not self._is_closed:
+            self._watch_soon()
+
+    async def _probe(self, silent: list[_Connection]) -> None:
+        """Give up connections that a MongoDB behind them does not answer any more.
+
+        One that answers a new connection is only slow with these commands.
+        """
+        try:
+            (await self._connect()).abort()
+        except AutoReconnect as error:
+            for connection in silent:
+                connection.abort()
+            self._wake(error, everybody=True)
+        finally:
+            self._probe_task = None
 
 
 class _Connection(asyncio.Protocol):
     """One socket to MongoDB."""
 
-    def __init__(self, lane: Lane, codec: CodecOptions[dict[str, Any]]) -> None:
+    def __init__(self, lane: Lane, codec: CodecOptions[dict[str, Any]], generation: int) -> None:
+        self.generation = generation
         self._lane = lane
         self._codec = codec
         self._buffer = bytearray()
         self._reply: asyncio.Future[dict[str, Any]] | None = None
+        self._seen: asyncio.Future[dict[str, Any]] | None = None
         self._is_kept = True
         self._transport: asyncio.Transport | None = None
 
@@ -219,6 +311,9 @@ class _Connection(asyncio.Protocol):
             raise AutoReconnect("the connection to MongoDB broke")
         try:
             body = bson.encode(command, codec_options=self._codec)
+            if len(body) > _LARGEST_MESSAGE:
+                # MongoDB would just hang up.
+                raise DocumentTooLarge("the command is larger than a message to MongoDB")
         except BaseException:
             self._lane.release(self)
             raise
@@ -228,9 +323,23 @@ class _Connection(asyncio.Protocol):
         self._transport.write(header + body)
         return self._reply
 
+    @property
+    def is_broken(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def is_late(self) -> bool:
+        """Whether the reply that was awaited at the last call of this still is."""
+        seen, self._seen = self._seen, self._reply
+        return seen is not None and seen is self._reply
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
+
+    def abort(self) -> None:
+        """Close without waiting until everything is sent."""
+        if self._transport is not None:
+            self._transport.abort()
 
     # ---- asyncio.Protocol ---------------------------------------------------------------------
 
@@ -276,7 +385,7 @@ def _checked(reply: dict[str, Any]) -> dict[str, Any]:
     """The reply, or the driver's own exception for what it reports."""
     if not reply["ok"]:
         code, message = reply.get("code"), reply.get("errmsg", "")
-        if code in _NOT_PRIMARY:
+        if code in _PASSING:
             raise NotPrimaryError(message, reply)
         if code in _DUPLICATE_KEY:
             raise DuplicateKeyError(message, code, reply)
@@ -289,7 +398,7 @@ def _checked(reply: dict[str, Any]) -> dict[str, Any]:
         raise WriteError(first.get("errmsg", ""), first.get("code"), first)
     concern = reply.get("writeConcernError")
     if concern:
-        if concern.get("code") in _NOT_PRIMARY:
+        if concern.get("code") in _PASSING:
             raise NotPrimaryError(concern.get("errmsg", ""), concern)
         raise OperationFailure(concern.get("errmsg", ""), concern.get("code"), concern)
     return reply

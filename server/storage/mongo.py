@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
-from bson.codec_options import CodecOptions, TypeDecoder, TypeRegistry
+from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
+from bson.errors import InvalidDocument
 from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -43,7 +44,10 @@ class _WholeNumbers(TypeDecoder):
 
 _INT64 = 2.0**63
 _CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
-    tz_aware=False, type_registry=TypeRegistry([_WholeNumbers()])
+    tz_aware=False,
+    type_registry=TypeRegistry([_WholeNumbers()]),
+    # JavaScript's dates go beyond year 9999; one such must not make its object unreadable.
+    datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
 )
 _PREFERENCES = {
     "PRIMARY": ReadPreference.PRIMARY,
@@ -54,12 +58,20 @@ _PREFERENCES = {
 }
 # The first batch of a find. MongoDB ends a batch at 16 MB by itself.
 _BATCH = 1000
+# The driver's own are such that a client would wait half a minute for MongoDB to be back.
+_LIMITS = {
+    "serverSelectionTimeoutMS": 8_000,
+    "connectTimeoutMS": 3_000,
+    "heartbeatFrequencyMS": 4_000,
+}
 # An answered write survives the loss of the primary.
 _DURABLE = {"w": "majority"}
 _ATTEMPTS = 5
 _T = TypeVar("_T")
-# What MongoDB says of malformed operators and values; five-digit codes are its checks of input.
-_ASSERTIONS = 15_000
+# What MongoDB says of malformed operators and values; five-digit codes are its checks of input,
+# but for a shard's stale routing and a full disk.
+_ASSERTIONS = 13_000
+_TROUBLE = frozenset((13388, 14031))
 _BAD_INPUT_CODES = frozenset(
     (
         2,
@@ -69,6 +81,7 @@ _BAD_INPUT_CODES = frozenset(
         17,
         28,
         31,
+        40,
         51,
         52,
         55,
@@ -78,13 +91,13 @@ _BAD_INPUT_CODES = frozenset(
         168,
         241,
         291,
-        16410,
         10334,
-        16755,
-        16804,
-        17287,
     )
 )
+
+
+def _is_bad_input(code: int) -> bool:
+    return code in _BAD_INPUT_CODES or (code >= _ASSERTIONS and code not in _TROUBLE)
 
 
 class DuplicateValue(ParseError):
@@ -120,16 +133,16 @@ def translated_errors() -> Iterator[None]:
             raise
         if error.code == 11000:
             raise _duplicate(error.details) from error
-        if error.code in _BAD_INPUT_CODES or (error.code or 0) >= _ASSERTIONS:
+        if _is_bad_input(error.code or 0):
             raise invalid_query("The database refused the values of this request.") from error
         raise ParseError(Code.INTERNAL_SERVER_ERROR, "Database error") from error
-    except (OverflowError, UnicodeEncodeError) as error:
+    except (OverflowError, UnicodeEncodeError, InvalidDocument) as error:
         raise ParseError(Code.INVALID_JSON, "A value cannot be stored.") from error
     except PyMongoError as error:
         if isinstance(error, ValueError):
             raise ParseError(Code.INVALID_JSON, "A value cannot be stored.") from error
         raise ParseError(Code.INTERNAL_SERVER_ERROR, "Database error") from error
-    except ValueError as error:  # bson: InvalidDocument, a NUL in a key
+    except ValueError as error:
         raise ParseError(Code.INVALID_JSON, "A value cannot be stored.") from error
 
 
@@ -159,9 +172,14 @@ class Database:
 
         ``uri`` names the database; without a name it is ``parse``.
         """
-        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri, **(options or {}))
+        given = options or {}
+        named = {name.lower() for name in (*given, *re.findall(r"[?&](\w+)=", uri))}
+        limits: dict[str, Any] = {
+            name: value for name, value in _LIMITS.items() if name.lower() not in named
+        }
+        client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(uri, **limits, **given)
         name = client.get_default_database("parse").name
-        return cls(client, name, prefix, has_lane=is_plain(uri, options or {}))
+        return cls(client, name, prefix, has_lane=is_plain(uri, given))
 
     async def close(self) -> None:
         if self._lane is not None:
@@ -235,6 +253,9 @@ class Database:
     ) -> dict[str, Any]:
         if self._lane is not None and session is None and preference is None:
             return await self._lane.run(command, retry=retry)
+        if session is not None:
+            # A transaction reads where it writes.
+            preference = None
         try:
             return await self.raw.command(
                 command, codec_options=_CODEC, read_preference=preference, session=session
@@ -410,6 +431,8 @@ class Database:
                 async with self.client.start_session() as session:
                     async with await session.start_transaction():
                         return await work(session)
+            except AutoReconnect as error:
+                raise ParseError(Code.INTERNAL_SERVER_ERROR, "Database error") from error
             except PyMongoError as error:
                 is_passing = error.has_error_label("TransientTransactionError")
                 if not is_passing or attempt == _ATTEMPTS - 1:

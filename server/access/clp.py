@@ -30,7 +30,8 @@ def check(class_schema: ClassSchema, operation: str, caller: Caller) -> tuple[st
     if clp is None or caller.is_privileged:
         return ()
     entities: Mapping[str, Any] = clp.get(operation) or {}
-    if entities.get(PUBLIC) or any(entities.get(entity) for entity in caller.entities):
+    # SECURITY: only ``true`` counts, or a user with the id "pointerFields" would hold the class.
+    if entities.get(PUBLIC) is True or any(entities.get(e) is True for e in caller.entities):
         return ()
     needs_login = entities.get("requiresAuthentication")
     if needs_login and caller.user_id is None:

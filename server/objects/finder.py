@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from server.access.acl import with_read_access
+from server.access.acl import can_read, with_read_access
 from server.access.caller import Caller, Context
-from server.access.clp import NOTHING, check, pointer_filter
+from server.access.clp import NOTHING, check, is_held_by, pointer_filter
 from server.access.protected import Protection, check_usable, protection
 from server.errors import Code, Forbidden, ParseError, invalid_query, object_not_found
 from server.objects.classes import check_reachable, known_class
@@ -110,6 +110,16 @@ class Finder:
         """What is hidden from the caller, by this server's settings."""
         return protection(class_schema, caller, owner_exempt=self._owner_exempt)
 
+    def may_read(self, caller: Caller, class_schema: ClassSchema, document: StoredDocument) -> bool:
+        """Whether the caller could get this document: its ACL and the class let them."""
+        try:
+            fields = check(class_schema, "get", caller)
+        except Forbidden:
+            return False
+        return can_read(document, caller) and (
+            not fields or is_held_by(fields, document, class_schema, caller)
+        )
+
     # ---- steps --------------------------------------------------------------------------------
 
     async def _class(self, ctx: Context, class_name: str) -> ClassSchema | None:
@@ -199,17 +209,18 @@ class Finder:
         if count_fields and count_fields != pointer_fields:
             held = pointer_filter(count_fields, class_schema, caller)
             count_filter = {"$and": [count_filter, held]}
-        rows, count = await asyncio.gather(
-            self._fetch(ctx, class_schema, query, restricted(False), protected),
-            self._database.count(
-                class_schema.name,
-                count_filter,
-                hint=query.hint,
-                read_preference=query.read_preference,
-                session=ctx.session,
-            ),
+        rows = self._fetch(ctx, class_schema, query, restricted(False), protected)
+        count = self._database.count(
+            class_schema.name,
+            count_filter,
+            hint=query.hint,
+            read_preference=query.read_preference,
+            session=ctx.session,
         )
-        return rows, count
+        if ctx.session is not None:
+            # A transaction takes one command at a time.
+            return await rows, await count
+        return await asyncio.gather(rows, count)
 
     async def _fetch(
         self,

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from server.access.caller import Context
-from server.errors import invalid_query
+from server.errors import ParseError, invalid_query
+from server.objects.classes import check_reachable
 from server.objects.query import Query
 from server.objects.selection import IncludeTree
 from server.values import WireObject
@@ -70,6 +71,11 @@ class Includer:
         if node.keys is not None:
             query.keys = (*node.keys, *node.children)
         query.exclude_keys = tuple(node.exclude_keys)
+        try:
+            check_reachable(ctx.caller, class_name, "find")
+        except ParseError:
+            # Anybody may store such a pointer; it must not spoil the find of others.
+            return []
         items = await self._find(ctx, class_name, query)
         included = []
         for item in items:

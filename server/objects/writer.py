@@ -15,6 +15,7 @@ from server.access.caller import PUBLIC, Context
 from server.access.callers import CallerResolver
 from server.access.clp import check, pointer_filter
 from server.errors import Code, Forbidden, ParseError, object_not_found
+from server.objects.bodies import apply_body, hook_changes
 from server.objects.changes import Changes, RelationChange, echoed_values, read_changes
 from server.objects.classes import check_reachable, known_class
 from server.objects.denylist import Denylist
@@ -24,7 +25,7 @@ from server.schema.classes import ClassSchema
 from server.schema.constraints import check_constraints, needs_current
 from server.schema.registry import SchemaRegistry
 from server.settings import Settings
-from server.storage.documents import decode_date, is_number
+from server.storage.documents import decode_date
 from server.storage.mongo import Database, DuplicateValue
 from server.triggers.calls import Kind, TriggerCall
 from server.triggers.registry import Triggers
@@ -70,7 +71,7 @@ class Writer:
         if self._triggers.has(Kind.BEFORE_SAVE, class_name):
             if class_schema is not None:
                 check(class_schema, "create", ctx.caller)
-            await self._before_save(ctx, write, _unstored(sent))
+            await self._before_save(ctx, write, apply_body({}, sent))
         self._denylist.check(write.body)
         if class_schema is None:
             class_schema = await self._registry.ensure_class(class_name)
@@ -90,16 +91,9 @@ class Writer:
         write.document = document
         self._forget_caller(class_name, "insert", write.object_id)
         await rules.after(ctx, write)
-        response: WireObject = {
-            "objectId": write.object_id,
-            "createdAt": to_iso(document["_created_at"]),
-        }
-        if changes.echoed:
-            rendered = self._finder.render(ctx, class_schema, document)
-            response.update(echoed_values(document, rendered, changes.echoed))
-        if write.body is not sent:
-            for name, value in _hook_changes(sent, write.body).items():
-                response.setdefault(name, value)
+        response = self._news(ctx, class_schema, write, sent, changes.echoed)
+        response["objectId"] = write.object_id
+        response["createdAt"] = to_iso(document["_created_at"])
         response.update(write.response)
         response = await self._after_save(ctx, class_schema, write, response)
         return Saved(write.object_id, response)
@@ -171,7 +165,7 @@ class Writer:
                 filter, check(class_schema, "addField", ctx.caller), class_schema, ctx
             )
         class_schema = await self._add_fields(ctx, class_schema, changes, is_new=False)
-        await self._check_constraints(ctx, class_schema, write)
+        await self._check_constraints(ctx, class_schema, write, filter)
         await rules.complete(ctx, write)
         changes.set.update(write.stored_set)
         for key in write.stored_unset:
@@ -191,25 +185,20 @@ class Writer:
         write.document = document
         self._forget_caller(class_name, "update", object_id)
         await rules.after(ctx, write)
-        response: WireObject = {}
-        if changes.echoed:
-            rendered = self._finder.render(ctx, class_schema, document)
-            response.update(echoed_values(document, rendered, changes.echoed))
+        response = self._news(ctx, class_schema, write, sent, changes.echoed)
         response["updatedAt"] = to_iso(now)
-        if write.body is not sent:
-            for name, value in _hook_changes(sent, write.body).items():
-                response.setdefault(name, value)
         response.update(write.response)
         return await self._after_save(ctx, class_schema, write, response)
 
     async def _check_constraints(
-        self, ctx: Context, class_schema: ClassSchema, write: Write
+        self, ctx: Context, class_schema: ClassSchema, write: Write, filter: dict[str, Any]
     ) -> None:
         """The rules of ``schema.json``, for operations on what they would make of the object."""
         current = None
         if needs_current(class_schema, write.body):
+            # SECURITY: with the rights in the filter, or a refusal would tell strangers of values.
             document = write.original or await self._database.find_one(
-                class_schema.name, {"_id": write.object_id}, session=ctx.session
+                class_schema.name, filter, session=ctx.session
             )
             current = self._finder.render(ctx, class_schema, document) if document else None
         check_constraints(class_schema, write.body, current=current)
@@ -301,6 +290,31 @@ class Writer:
         )
         if result.body is not None:
             write.body = result.body
+
+    def _news(
+        self,
+        ctx: Context,
+        class_schema: ClassSchema,
+        write: Write,
+        sent: WireObject,
+        echoed: list[str],
+    ) -> WireObject:
+        """What the client cannot know: results of operations, and what hooks and defaults chose.
+
+        SECURITY: an Increment by 0 must not tell somebody who may only write what is there.
+        """
+        document = write.document or {}
+        news: WireObject = {}
+        if echoed and (write.is_new or self._finder.may_read(ctx.caller, class_schema, document)):
+            rendered = self._finder.render(ctx, class_schema, document)
+            news = echoed_values(document, rendered, echoed)
+        if write.body is not sent:
+            news = {**hook_changes(sent, write.body), **news}
+        protected = self._finder.protection(class_schema, ctx.caller) if news else None
+        if protected is not None:
+            for name in protected.hidden_in(document, class_schema, ctx.caller):
+                news.pop(name, None)
+        return news
 
     async def _after_save(
         self, ctx: Context, class_schema: ClassSchema, write: Write, response: WireObject
@@ -425,48 +439,3 @@ def _default_acl(template: Mapping[str, Any], ctx: Context) -> WireObject:
 def _maintained(value: Any, now: Any) -> Any:
     """A time that the maintenance key restores."""
     return now if value is None else decode_date(value)
-
-
-def _unstored(body: WireObject) -> WireObject:
-    """A new object as beforeSave sees it: operations applied to nothing."""
-    return apply_body({}, body)
-
-
-def apply_body(original: WireObject, body: WireObject) -> WireObject:
-    """An object with a body's changes, as hooks see it before the database does.
-
-    An operation that does not fit its value changes nothing here; it is refused after the hook.
-    """
-    current = dict(original)
-    for name, value in body.items():
-        if "." in name:
-            continue
-        if not (isinstance(value, dict) and "__op" in value):
-            current[name] = value
-        elif value["__op"] == _DELETE:
-            current.pop(name, None)
-        elif value["__op"] == "Increment":
-            amount, before = value.get("amount"), current.get(name, 0)
-            if is_number(amount) and is_number(before):
-                current[name] = before + amount
-        elif value["__op"] in ("Add", "AddUnique", "Remove"):
-            items, before = value.get("objects"), current.get(name, [])
-            if isinstance(items, list) and isinstance(before, list):
-                current[name] = _listed(value["__op"], before, items)
-    return current
-
-
-def _listed(operation: str, before: list[Any], items: list[Any]) -> list[Any]:
-    if operation == "Remove":
-        return [item for item in before if item not in items]
-    if operation == "AddUnique":
-        items = [item for item in items if item not in before]
-    return [*before, *items]
-
-
-def _hook_changes(sent: WireObject, written: WireObject) -> WireObject:
-    """What a hook or a default made of a body: the answer tells the client."""
-    changed = {
-        name: value for name, value in written.items() if name not in sent or sent[name] != value
-    }
-    return {name: value for name, value in changed.items() if name != "password"}

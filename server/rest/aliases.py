@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import ClassVar
+from urllib.parse import quote
 
 from server.objects.query import Query
 from server.objects.store import ObjectStore
@@ -44,7 +45,7 @@ class AliasResource:
     async def create(self, call: Call) -> Answer:
         """201; 200 when the auth data of a sign-up belong to a known user."""
         saved = await self._objects.create(call.ctx, self.class_name, object_body(call))
-        location = f"{call.ctx.mount_url}{self.location}/{saved.object_id}"
+        location = f"{call.ctx.mount_url}{self.location}/{quote(saved.object_id)}"
         return Answer(saved.response, status=saved.status, headers={"Location": location})
 
     async def update(self, call: Call, object_id: str) -> Answer:

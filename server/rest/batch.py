@@ -16,6 +16,8 @@ from server.storage.mongo import Database, Session
 
 logger = logging.getLogger(__name__)
 
+_PATH = "/batch"
+
 
 class BatchResource:
     """Sub-requests share the caller; their status and ``Location`` are not told."""
@@ -37,7 +39,7 @@ class BatchResource:
         self._router = router
 
     def routes(self) -> list[Route]:
-        return [Route("POST", "/batch", self.batch)]
+        return [Route("POST", _PATH, self.batch)]
 
     async def batch(self, call: Call) -> Answer:
         body = call.body if isinstance(call.body, dict) else {}
@@ -55,37 +57,39 @@ class BatchResource:
             raise invalid_json("batch request path must be a string")
         method = str(request.get("method", "GET")).upper()
         body = request.get("body")
-        parts = urlsplit(path)
-        route_path = self._below_mount(parts.path)
-        if route_path is None:
-            raise invalid_json(f"cannot route batch path {path}")
-        if route_path.rstrip("/").lower() == "/batch":
-            raise invalid_json("nested batch requests are not allowed")
+        route_path, query = self._below_mount(path)
         if method == "POST" and isinstance(body, dict) and isinstance(body.get("_method"), str):
             method = body["_method"].upper()
             body = {key: value for key, value in body.items() if key != "_method"}
         found = self._router.match(method, route_path)
         if found is None or found[0].takes_bytes:
             raise invalid_json(f"cannot route {method} {route_path}")
+        # SECURITY: the route is asked, not the path, of which there are many spellings.
+        if found[0].path == _PATH:
+            raise invalid_json("nested batch requests are not allowed")
         sub_call = Call(
             method,
             route_path,
             replace(call.ctx, cloud=dict(call.ctx.cloud)),
             {} if body is None else body,
-            dict(parse_qsl(parts.query)),
+            dict(parse_qsl(query)),
         )
         return sub_call, *found
 
-    def _below_mount(self, path: str) -> str | None:
+    def _below_mount(self, url: str) -> tuple[str, str]:
+        """The path without the mount, and the query string. Raises 107."""
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise invalid_json("batch request path is malformed") from None
         for mount in self._mounts:
-            if path.startswith(mount + "/"):
-                return path[len(mount) :]
-        return None
+            if parts.path.startswith(mount + "/"):
+                return parts.path[len(mount) :], parts.query
+        raise invalid_json(f"cannot route batch path {url}")
 
     async def _run(self, call: Call, route: Route, parameters: dict[str, str]) -> dict[str, Any]:
         try:
-            answer = await route.handler(call, **parameters)
-            return {"success": answer.body}
+            return _success(await route.handler(call, **parameters))
         except ParseError as error:
             return {"error": error.body(sanitize=self._sanitize)}
         except HttpError as error:
@@ -109,10 +113,17 @@ class BatchResource:
                 ctx = replace(call.ctx, session=session)
                 sub_call = replace(call, ctx=ctx, body=_copied(call.body))
                 answer = await route.handler(sub_call, **parameters)
-                results.append({"success": answer.body})
+                results.append(_success(answer))
             return results
 
         return await self._database.run_transaction(run)
+
+
+def _success(answer: Answer) -> dict[str, Any]:
+    """One result. Raises 107 for an answer that is no JSON, such as a file."""
+    if answer.content_type is not None:
+        raise invalid_json("This request cannot be part of a batch.")
+    return {"success": answer.body}
 
 
 def _copied(body: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from server.errors import invalid_json
 from server.objects.query import Query
@@ -25,7 +26,8 @@ class Limits:
         query = Query.from_params(params)
         if query.limit is None and params.get("limit") in (None, ""):
             query.limit = self._default
-        if self._most is not None and (query.limit is None or query.limit > self._most):
+        # MongoDB reads a negative limit as its absolute value.
+        if self._most is not None and (query.limit is None or abs(query.limit) > self._most):
             query.limit = self._most
         return query
 
@@ -68,7 +70,7 @@ class ClassesResource:
     async def create(self, call: Call, class_name: str) -> Answer:
         saved = await self._objects.create(call.ctx, class_name, object_body(call))
         place = "users" if class_name == "_User" else f"classes/{class_name}"
-        location = f"{call.ctx.mount_url}/{place}/{saved.object_id}"
+        location = f"{call.ctx.mount_url}/{place}/{quote(saved.object_id)}"
         return Answer(saved.response, saved.status, {"Location": location})
 
     async def update(self, call: Call, class_name: str, object_id: str) -> Answer:

@@ -116,6 +116,8 @@ class Gateway:
         if declared.isdigit() and int(declared) > limit:
             raise HttpError(413, "request entity too large")
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _cut_off()
         body: bytes = message.get("body", b"")
         if not message.get("more_body"):
             return body
@@ -123,7 +125,7 @@ class Gateway:
         while message.get("more_body"):
             message = await receive()
             if message["type"] == "http.disconnect":
-                break
+                raise _cut_off()
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
             if size > limit:
@@ -200,6 +202,11 @@ def _parse(raw: bytes) -> Any:
         return loads(raw)
     except ValueError as error:
         raise HttpError(400, f"The body is not valid JSON: {error}") from None
+
+
+def _cut_off() -> HttpError:
+    """Nobody waits for the answer, but half a body must not become an object or a file."""
+    return HttpError(400, "The request ended before its body.")
 
 
 def _not_found(method: str, path: str) -> Answer:

@@ -29,6 +29,7 @@ _OPTIONS = re.compile(r"[imxsu]+\Z")
 _STARTS_WITH = re.compile(r"\^\\Q.*\\E\Z", re.DOTALL)
 _LOGICAL = ("$or", "$and", "$nor")
 _COMPARISONS = frozenset(("$lt", "$lte", "$gt", "$gte", "$ne", "$eq"))
+_WHOLE_VALUES = frozenset(("$eq", "$ne", "$in", "$nin", "$exists"))
 _TIMES = frozenset(("createdAt", "updatedAt"))
 _PERMISSION_KEYS = frozenset(("_rperm", "_wperm"))
 _INTERNAL_KEYS = frozenset(
@@ -110,15 +111,28 @@ class _Translator:
             return self._internal(key, value)
         provider = _AUTH_DATA.match(key)
         if provider:
+            self._refuse_guesses(key, value)
             stored = f"_auth_data_{provider.group(1)}{provider.group(2) or ''}"
             return stored, self._value(stored, None, value)
         root = key.partition(".")[0]
         if root in ("password", "_hashed_password"):
             raise ParseError(Code.INVALID_KEY_NAME, f"Invalid key name: {key}")
         field = self._fields.get(key)
-        if field is None and root != key:
+        if field is None and (root != key or (key == "sessionToken" and not self._privileged)):
+            # SECURITY: old apps keep session tokens in ``_User``, which has no such column.
             return key, self._value(key, None, value)
         return storage_key(key, field), self._value(key, field, value)
+
+    def _refuse_guesses(self, key: str, value: Any) -> None:
+        """Friends are found by the id a provider gave them, whole.
+
+        SECURITY: with patterns and ranges anybody could work ids out letter by letter, and the id
+        of an anonymous user is all that a log-in asks for.
+        """
+        if not self._privileged and isinstance(value, dict):
+            for name in value:
+                if name[:1] == "$" and name not in _WHOLE_VALUES:
+                    raise Forbidden(f"This user is not allowed to query {key} with {name}")
 
     def _internal(self, key: str, value: Any) -> tuple[str, Any]:
         if key in _PERMISSION_KEYS or (self._privileged and key in _INTERNAL_KEYS):

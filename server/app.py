@@ -240,8 +240,11 @@ class App:
         kind = scope["type"]
         if kind == "http":
             await self._gateway(scope, receive, send)
-        elif kind == "websocket":
+        elif kind == "websocket" and self.settings.start_live_query_server:
             await self.live_query(scope, receive, send)
+        elif kind == "websocket":
+            # Before it is accepted, so the ASGI server answers 403.
+            await send({"type": "websocket.close"})
         else:
             await self._lifespan(receive, send)
 

@@ -29,7 +29,7 @@ _LATER = "Pestle does not honour it yet"
 # Options of Parse Server that are accepted and not used, with the reason that is logged.
 UNUSED: Mapping[str, str] = {
     **dict.fromkeys(
-        "cacheAdapter cacheMaxSize cluster databaseAdapter directAccess "
+        "cacheAdapter cacheMaxSize cacheTTL cluster databaseAdapter directAccess "
         "enableProductPurchaseLegacyApi loggerAdapter schema".split(),
         _HERE,
     ),
@@ -40,7 +40,7 @@ UNUSED: Mapping[str, str] = {
     ),
     **dict.fromkeys(
         "accountLockout allowAggregationForReadOnlyMasterKey allowExpiredAuthDataToken "
-        "analyticsAdapter convertEmailToLowercase convertUsernameToLowercase customPages "
+        "analyticsAdapter appName convertEmailToLowercase convertUsernameToLowercase customPages "
         "emailAdapter emailVerifySuccessOnInvalidEmail emailVerifyTokenReuseIfValid "
         "emailVerifyTokenValidityDuration enableCollationCaseComparison "
         "enableInsecureAuthAdapters encryptionKey fileDownload fileKey filesAdapter "
@@ -56,12 +56,16 @@ UNUSED: Mapping[str, str] = {
 _UNUSED_GROUP: Mapping[str, str] = {
     **dict.fromkeys("redisURL redisOptions pubSubAdapter wssAdapter".split(), _HERE),
     **dict.fromkeys("appId masterKey serverURL cacheTimeout logLevel port".split(), _HERE),
+    "allowedFileUrlDomains": _LATER,
 }
-_UNUSED_ENV = {env_name(name): name for name in UNUSED} | {
-    "PARSE_SERVER_EXPERIMENTAL_IDEMPOTENCY_OPTIONS": "idempotencyOptions",
-    "PARSE_SERVER_GRAPHQL_PATH": "graphQLPath",
-    "PARSE_SERVER_MOUNT_GRAPHQL": "mountGraphQL",
-    "PARSE_SERVER_CLEANUP_INVALID_INSTALLATIONS": "push",
+# What such variables start with, and the reason.
+_UNUSED_ENV = {env_name(name): reason for name, reason in UNUSED.items()} | {
+    "PARSE_SERVER_EXPERIMENTAL_IDEMPOTENCY_OPTIONS": _LATER,
+    "PARSE_SERVER_GRAPHQL_PATH": _LATER,
+    "PARSE_SERVER_MOUNT_GRAPHQL": _LATER,
+    "PARSE_SERVER_CLEANUP_INVALID_INSTALLATIONS": _LATER,
+    "PARSE_SERVER_FILE_UPLOAD_ALLOWED_FILE_URL_DOMAINS": _LATER,
+    "PARSE_SERVER_LIVEQUERY_REDIS": _HERE,
 }
 # Read by the process around the settings, not settings themselves.
 _OTHER_ENV = {"PARSE_SERVER_CONFIG"}
@@ -243,11 +247,11 @@ def _report_unknown_env(env: Mapping[str, str], known: set[str]) -> None:
     for name in sorted(env):
         if not name.startswith("PARSE_SERVER_") or name in known:
             continue
-        unused = next(
-            (o for e, o in _UNUSED_ENV.items() if name == e or name.startswith(e + "_")), None
+        reason = next(
+            (r for e, r in _UNUSED_ENV.items() if name == e or name.startswith(e + "_")), None
         )
-        if unused is not None:
-            log.info("%s is accepted but not used: %s.", name, UNUSED[unused])
+        if reason is not None:
+            log.info("%s is accepted but not used: %s.", name, reason)
         else:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else ""

@@ -223,9 +223,6 @@ class FileUpload:
     file_extensions: tuple[str, ...] = option(
         "fileExtensions", (_NOT_A_PAGE,), "Regular expressions of allowed extensions.", texts
     )
-    allowed_file_url_domains: tuple[str, ...] = option(
-        "allowedFileUrlDomains", ("*",), "Domains that URLs of File values may have.", texts
-    )
 
 
 @dataclass(frozen=True)
@@ -285,7 +282,6 @@ class Settings:
         text,
         env="PARSE_SERVER_APPLICATION_ID",
     )
-    app_name: str | None = option("appName", None, "Name of the app for people.", optional(text))
     master_key: str = option("masterKey", "", "Key past all rights.", text, secret=True)
     master_key_ips: tuple[str, ...] = option(
         "masterKeyIps", ("127.0.0.1", "::1"), "Where the master key may come from.", addresses
@@ -401,7 +397,6 @@ class Settings:
     start_live_query_server: bool = option(
         "startLiveQueryServer", True, "Serve LiveQuery on the same port.", boolean
     )
-    cache_ttl: int = option("cacheTTL", 5000, "Longest life of a cached caller, in ms.", whole(1))
     log_level: str = option(
         "logLevel", "info", "error, warn, info, verbose or debug.",
         one_of("error", "warn", "info", "verbose", "debug", "silly"),

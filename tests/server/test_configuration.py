@@ -120,10 +120,15 @@ def test_an_option_without_effect_is_accepted_with_one_line(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    load({"cluster": 4}, {"PARSE_SERVER_RATE_LIMIT": "[]"})
+    load(
+        {"cluster": 4, "fileUpload": {"allowedFileUrlDomains": []}},
+        {"PARSE_SERVER_RATE_LIMIT": "[]", "PARSE_SERVER_LIVEQUERY_REDIS_URL": "redis://x"},
+    )
     assert sorted(record.getMessage() for record in caplog.records) == [
+        "PARSE_SERVER_LIVEQUERY_REDIS_URL is accepted but not used: Pestle has this built in.",
         "PARSE_SERVER_RATE_LIMIT is accepted but not used: Pestle does not honour it yet.",
         "cluster is accepted but not used: Pestle has this built in.",
+        "fileUpload.allowedFileUrlDomains is accepted but not used: Pestle does not honour it yet.",
     ]
 
 

@@ -26,3 +26,14 @@ async def test_without_live_query_server_a_web_socket_is_refused(settings: Setti
         await app.stop()
 
     assert sent == [{"type": "websocket.close"}]
+
+
+async def test_database_options_switch_indexes_off(settings: Settings) -> None:
+    app = create_app(replace(settings, database_options={"createIndexRoleName": False}))
+    try:
+        await app.prepare()
+        indexes = await app.database.collection("_Role").index_information()
+    finally:
+        await app.stop()
+
+    assert "name_1" not in indexes

@@ -11,8 +11,10 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
+import bson
 from bson.codec_options import CodecOptions, DatetimeConversion, TypeDecoder, TypeRegistry
 from bson.errors import InvalidDocument
+from bson.raw_bson import RawBSONDocument
 from pymongo import AsyncMongoClient, ReadPreference, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
@@ -49,6 +51,7 @@ _CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     # JavaScript's dates go beyond year 9999; one such must not make its object unreadable.
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
 )
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _PREFERENCES = {
     "PRIMARY": ReadPreference.PRIMARY,
     "PRIMARY_PREFERRED": ReadPreference.PRIMARY_PREFERRED,
@@ -257,14 +260,16 @@ class Database:
             # A transaction reads where it writes.
             preference = None
         try:
-            return await self.raw.command(
-                command, codec_options=_CODEC, read_preference=preference, session=session
+            reply = await self.raw.command(
+                command, codec_options=_RAW, read_preference=preference, session=session
             )
         except AutoReconnect:
             # The driver tries its own reads twice, but not plain commands.
             if not retry or session is not None:
                 raise
-            return await self.raw.command(command, codec_options=_CODEC, read_preference=preference)
+            reply = await self.raw.command(command, codec_options=_RAW, read_preference=preference)
+        # The driver would leave our `TypeDecoder` out for plain commands.
+        return bson.decode(reply.raw, _CODEC)
 
     async def find_one(
         self,

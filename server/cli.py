@@ -75,6 +75,8 @@ def _set_up_logging(settings: Settings) -> None:
     # Their debug lines hold documents, that is passwords and tokens.
     for name in ("pymongo", "httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # The driver's clearing up after a lost connection fails with a traceback in each outage.
+    logging.getLogger("pymongo.client").setLevel(logging.CRITICAL)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -98,9 +98,13 @@ class SchemaStore:
         return await asyncio.shield(self._waiting)
 
     async def _read_next(self, before: asyncio.Task[Schema] | None) -> Schema:
-        if before is not None:
-            await asyncio.wait((before,))
-        self._reading, self._waiting = self._waiting, None
+        try:
+            if before is not None and not before.done():
+                # Its failure is ours: a second try would double the wait for a database that
+                # does not answer.
+                await before
+        finally:
+            self._reading, self._waiting = self._waiting, None
         generation = self._generation
         documents = await self.database.find(SCHEMA, {})
         stored = (decode_class(document) for document in documents)

@@ -34,6 +34,11 @@ class Api:
         self._master_key = master_key
         self._headers = {"X-Parse-Application-Id": app_id, **(headers or {})}
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """What says who speaks, for another client."""
+        return dict(self._headers)
+
     async def request(
         self,
         method: str,

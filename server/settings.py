@@ -120,6 +120,24 @@ def addresses(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+_PROXIES = {
+    "true": ("0.0.0.0/0", "::/0"),
+    "false": (),
+    "loopback": ("127.0.0.0/8", "::1"),
+    "linklocal": ("169.254.0.0/16", "fe80::/10"),
+    "uniquelocal": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),
+}
+
+
+def proxies(value: Any) -> tuple[str, ...]:
+    """As `addresses`, with the names that Express has: ``true`` (all), ``loopback``, ..."""
+    names = str(value).lower() if isinstance(value, bool) else value
+    found: list[str] = []
+    for part in texts(names):
+        found += _PROXIES.get(part, (part,))
+    return addresses(found)
+
+
 def _json(value: str) -> Any:
     try:
         return loads(value)
@@ -310,7 +328,7 @@ class Settings:
         env="PARSE_PUBLIC_SERVER_URL",
     )  # fmt: skip
     trust_proxy: tuple[str, ...] = option(
-        "trustProxy", (), "Proxies whose X-Forwarded-For counts.", texts
+        "trustProxy", (), "Proxies whose X-Forwarded-For counts.", proxies
     )
     database_uri: str | None = option(
         "databaseURI", None, "MongoDB 6+ replica set or cluster; none: the embedded one.",

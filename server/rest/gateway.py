@@ -161,7 +161,7 @@ class Gateway:
         if proxies and "x-forwarded-for" in headers:
             hops = [hop.strip() for hop in headers["x-forwarded-for"].split(",")]
             # The last hop that is not one of ours is the client.
-            while hops and _is_proxy(ip, proxies):
+            while hops and is_in_ranges(ip, proxies):
                 ip = hops.pop()
         return str(ip)
 
@@ -170,13 +170,6 @@ class Gateway:
             return self._settings.public_server_url.rstrip("/")
         scheme = scope.get("scheme", "http")
         return f"{scheme}://{headers.get('host', 'localhost')}{self._mount}"
-
-
-def _is_proxy(ip: str, proxies: tuple[str, ...]) -> bool:
-    if "true" in proxies:
-        return True
-    ranges = tuple("127.0.0.0/8" if name == "loopback" else name for name in proxies)
-    return is_in_ranges(ip, ranges)
 
 
 def _path_of(scope: Scope) -> str:

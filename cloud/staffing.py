@@ -16,11 +16,15 @@ async def assign_role(request: cloud.Request) -> dict[str, Any]:
     may, the call can be repeated and goes on where it ended.
 
     Params: ``{"userId": str, "role": "patient" | "provider" | "admin"}``, answered as they are.
-    Errors: 119 when the caller is no admin, 101 for an unknown user, 142 for an unknown role.
+    Errors: 119 when the caller is no admin (or has the read-only key), 101 for an unknown user,
+    142 for an unknown role.
     """
     user_id, role = request.params["userId"], request.params["role"]
     if not request.master and accounts.ADMIN not in request.roles:
         raise guards.forbidden("Only an admin assigns roles.")
+    if request.is_read_only:
+        # SECURITY: what this function saves, it saves with the full master key.
+        raise guards.forbidden("The read-only master key assigns no roles.")
     if role not in accounts.ROLES:
         raise guards.invalid(f"Unknown role. It is one of: {', '.join(accounts.ROLES)}.")
     user = await cloud.Query("_User").get(user_id, use_master_key=True)

@@ -241,14 +241,16 @@ def _is_own(ctx: Context, session: StoredDocument) -> bool:
 
 def _check_changes(ctx: Context, body: WireObject) -> None:
     caller = ctx.caller
+    # ``createdWith.action`` is a part of ``createdWith``.
+    names = {name.partition(".")[0] for name in body}
     refused = []
     if "user" in body and not caller.is_master:
         owner = body["user"]
         is_own = isinstance(owner, dict) and owner.get("objectId") == caller.user_id
         if not is_own or caller.user_id is None:
             refused.append("user")
-    refused += [key for key in ("installationId", "sessionToken") if key in body]
+    refused += [key for key in ("installationId", "sessionToken") if key in names]
     if not caller.is_privileged:
-        refused += [key for key in ("expiresAt", "createdWith") if key in body]
+        refused += [key for key in ("expiresAt", "createdWith") if key in names]
     if refused:
         raise ParseError(Code.INVALID_KEY_NAME, f"Invalid key name: {refused[0]}")

@@ -48,7 +48,6 @@ class Changes:
     push: dict[str, list[Any]] = field(default_factory=dict)
     add_unique: dict[str, list[Any]] = field(default_factory=dict)
     remove: dict[str, list[Any]] = field(default_factory=dict)
-    set_on_insert: dict[str, Any] = field(default_factory=dict)
     relations: list[RelationChange] = field(default_factory=list)
     new_fields: dict[str, Field] = field(default_factory=dict)
     echoed: list[str] = field(default_factory=list)
@@ -66,8 +65,6 @@ class Changes:
             update["$addToSet"] = {key: {"$each": items} for key, items in self.add_unique.items()}
         if self.remove:
             update["$pullAll"] = self.remove
-        if self.set_on_insert:
-            update["$setOnInsert"] = self.set_on_insert
         return update
 
     def as_document(self) -> dict[str, Any]:
@@ -77,7 +74,6 @@ class Changes:
         document.update(self.push)
         document.update(self.add_unique)
         document.update(dict.fromkeys(self.remove, []))
-        document.update(self.set_on_insert)
         return document
 
 
@@ -195,8 +191,8 @@ class _Reader:
         match operation:
             case "Delete":
                 self._delete(name)
-            case "Increment" | "SetOnInsert":
-                self._scalar(name, operation, value.get("amount"))
+            case "Increment":
+                self._increment(name, value.get("amount"))
             case "Add" | "AddUnique" | "Remove":
                 self._list(name, operation, value.get("objects"))
             case "AddRelation" | "RemoveRelation":
@@ -223,11 +219,7 @@ class _Reader:
             return self._nested_key(name)
         return storage_key(name, self._column(name, needs))
 
-    def _scalar(self, name: str, operation: str, amount: Any) -> None:
-        if operation == "SetOnInsert":
-            key = self._key(name, wire_type(amount) or _OBJECT)
-            self._changes.set_on_insert[key] = encode_nested(amount)
-            return
+    def _increment(self, name: str, amount: Any) -> None:
         if not is_number(amount):
             raise invalid_json("incrementing must provide a number")
         self._changes.increment[self._key(name, _NUMBER)] = encode_number(amount)

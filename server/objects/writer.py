@@ -15,7 +15,7 @@ from server.access.caller import PUBLIC, Context
 from server.access.callers import CallerResolver
 from server.access.clp import check, pointer_filter
 from server.errors import Code, Forbidden, ParseError, object_not_found
-from server.objects.bodies import apply_body, hook_changes
+from server.objects.bodies import hook_changes
 from server.objects.changes import Changes, RelationChange, echoed_values, read_changes
 from server.objects.classes import check_reachable, known_class
 from server.objects.denylist import Denylist
@@ -23,6 +23,7 @@ from server.objects.finder import Finder
 from server.objects.rules import NoRules, Saved, Write
 from server.schema.classes import ClassSchema
 from server.schema.constraints import check_constraints, needs_current
+from server.schema.outcomes import apply_body
 from server.schema.registry import SchemaRegistry
 from server.settings import Settings
 from server.storage.documents import decode_date

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from server.errors import Code, ParseError
+from server.schema.outcomes import apply_body, is_operation
 from server.values import Field
 
 if TYPE_CHECKING:
@@ -157,39 +158,6 @@ def compile_checks(fields: Mapping[str, Field]) -> Mapping[str, Check]:
     return {name: check for name, check in checks.items() if check is not None}
 
 
-def _effective(value: Any, current: Any) -> Any:
-    """What a column will hold after an update operation, as far as that can be told."""
-    op = value.get("__op")
-    if op == "Increment":
-        amount = value.get("amount")
-        numbers = [n for n in (amount, current or 0) if isinstance(n, int | float)]
-        return sum(numbers) if len(numbers) == 2 else None
-    if op in ("Add", "AddUnique", "Remove"):
-        objects = value.get("objects")
-        old = current if isinstance(current, list) else []
-        if not isinstance(objects, list):
-            return None
-        if op == "Remove":
-            return [item for item in old if item not in objects]
-        return old + [item for item in objects if op == "Add" or item not in old]
-    return None
-
-
-def _member(value: Any, path: list[str]) -> Any:
-    for step in path:
-        value = value.get(step) if isinstance(value, dict) else None
-    return value
-
-
-def _with_member(current: Any, path: list[str], value: Any) -> Any:
-    """An object with one member replaced, as a write of ``{"o.a.b": value}`` leaves it."""
-    if not path:
-        return value
-    changed = dict(current) if isinstance(current, dict) else {}
-    changed[path[0]] = _with_member(changed.get(path[0]), path[1:], value)
-    return changed
-
-
 def needs_current(class_schema: ClassSchema, fields: Mapping[str, Any]) -> bool:
     """Whether an update can only be checked knowing the object's present values.
 
@@ -198,8 +166,7 @@ def needs_current(class_schema: ClassSchema, fields: Mapping[str, Any]) -> bool:
     if not class_schema.checks:
         return False
     return any(
-        name.partition(".")[0] in class_schema.checks
-        and ("." in name or (isinstance(value, dict) and "__op" in value))
+        name.partition(".")[0] in class_schema.checks and ("." in name or is_operation(value))
         for name, value in fields.items()
     )
 
@@ -231,18 +198,17 @@ def check_constraints(
     if not class_schema.checks:
         return
     before = {} if is_new else current
+    after: Mapping[str, Any] | None = None
     for key, value in fields.items():
-        name, *path = key.split(".")
+        name = key.partition(".")[0]
         check = class_schema.checks.get(name)
         if check is None:
             continue
-        is_operation = isinstance(value, dict) and "__op" in value
-        if (path or is_operation) and before is None:
-            continue
-        present = (before or {}).get(name)
-        if is_operation:
-            value = _effective(value, _member(present, path))
-        if path and value is not None:
-            value = _with_member(present, path, value)
+        if key != name or is_operation(value):
+            if before is None:
+                continue
+            # All of the body at once: two paths into one list add up.
+            after = apply_body(before, fields) if after is None else after
+            value = after.get(name)
         if value is not None and (problem := check(value)):
             raise ParseError(Code.VALIDATION_ERROR, f"{name} {problem}.")

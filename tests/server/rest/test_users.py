@@ -88,7 +88,7 @@ async def test_sign_up_answers_id_time_and_session(api: Api) -> None:
                 "password": "p",
                 "email": {"__op": "SetOnInsert", "amount": "a@b"},
             },
-            125,
+            108,
         ),
         ({"username": "a", "password": "p", "emailVerified": True}, 119),
         ({"username": "a", "password": "p", "_hashed_password": "x"}, 105),

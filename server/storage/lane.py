@@ -108,7 +108,17 @@ class Lane:
         return await self._again(command)
 
     async def run_write(self, command: dict[str, Any]) -> dict[str, Any]:
-        """The same for a write: a repeated one has the same number, so MongoDB does it once."""
+        """The same for a write of one document: what MongoDB refuses is raised."""
+        reply = await self.run_writes(command)
+        for refused in reply.get("writeErrors", ()):
+            raise write_error(refused)
+        return reply
+
+    async def run_writes(self, command: dict[str, Any]) -> dict[str, Any]:
+        """The same for many: refusals stand in the reply, under ``writeErrors``.
+
+        A repeated write has the same number, so MongoDB does it once.
+        """
         session = self._sessions.pop() if self._sessions else _Session()
         session.writes += 1
         command["lsid"] = session.id
@@ -390,15 +400,15 @@ def _checked(reply: dict[str, Any]) -> dict[str, Any]:
         if code in _DUPLICATE_KEY:
             raise DuplicateKeyError(message, code, reply)
         raise OperationFailure(message, code, reply)
-    errors = reply.get("writeErrors")
-    if errors:
-        first = errors[0]
-        if first.get("code") in _DUPLICATE_KEY:
-            raise DuplicateKeyError(first.get("errmsg", ""), first["code"], first)
-        raise WriteError(first.get("errmsg", ""), first.get("code"), first)
     concern = reply.get("writeConcernError")
     if concern:
         if concern.get("code") in _PASSING:
             raise NotPrimaryError(concern.get("errmsg", ""), concern)
         raise OperationFailure(concern.get("errmsg", ""), concern.get("code"), concern)
     return reply
+
+
+def write_error(refused: dict[str, Any]) -> OperationFailure:
+    """The driver's own exception for one of a reply's ``writeErrors``."""
+    kind = DuplicateKeyError if refused.get("code") in _DUPLICATE_KEY else WriteError
+    return kind(refused.get("errmsg", ""), refused.get("code"), refused)

@@ -28,6 +28,7 @@ from pymongo.errors import (
 )
 
 from server.errors import Code, ParseError, invalid_query
+from server.storage.inserts import DURABLE, Inserts
 from server.storage.lane import Lane, is_plain
 from server.values import StoredDocument
 
@@ -67,8 +68,6 @@ _LIMITS = {
     "connectTimeoutMS": 3_000,
     "heartbeatFrequencyMS": 4_000,
 }
-# An answered write survives the loss of the primary.
-_DURABLE = {"w": "majority"}
 _ATTEMPTS = 5
 _T = TypeVar("_T")
 # What MongoDB says of malformed operators and values; five-digit codes are its checks of input,
@@ -163,6 +162,7 @@ class Database:
         """``has_lane``: the deployment needs no log-in and the like (`lane.is_plain`)."""
         self.client = client
         self._lane = Lane(client, name, _CODEC) if has_lane else None
+        self._inserts = Inserts(self._lane, _CODEC) if self._lane is not None else None
         self.prefix = prefix
         self.raw: AsyncDatabase[dict[str, Any]] = client.get_database(name, codec_options=_CODEC)
         self._collections: dict[str, AsyncCollection[dict[str, Any]]] = {}
@@ -335,16 +335,10 @@ class Database:
     ) -> None:
         """Store a new document. Raises `DuplicateValue`."""
         with translated_errors():
-            if self._lane is None or session is not None:
+            if self._inserts is None or session is not None:
                 await self.collection(class_name).insert_one(document, session=session)
                 return
-            await self._lane.run_write(
-                {
-                    "insert": self.prefix + class_name,
-                    "documents": [document],
-                    "writeConcern": _DURABLE,
-                }
-            )
+            await self._inserts.insert(self.prefix + class_name, document)
 
     async def find_and_update(
         self,
@@ -368,7 +362,7 @@ class Database:
                     "query": filter,
                     "update": update,
                     "new": True,
-                    "writeConcern": _DURABLE,
+                    "writeConcern": DURABLE,
                 }
             )
             return reply["value"] or None
@@ -416,7 +410,7 @@ class Database:
                 {
                     "delete": self.prefix + class_name,
                     "deletes": [{"q": filter, "limit": 1}],
-                    "writeConcern": _DURABLE,
+                    "writeConcern": DURABLE,
                 }
             )
             return int(reply["n"])

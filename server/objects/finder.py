@@ -59,7 +59,7 @@ class Finder:
     async def find(self, ctx: Context, class_name: str, query: Query) -> WireObject:
         """``{"results": [...]}``, with ``count`` when it was asked for."""
         check_reachable(ctx.caller, class_name, "find")
-        class_schema = await self._class(ctx, class_name)
+        class_schema = await self.class_for(ctx, class_name)
         if query.redirect_key is not None and class_schema is not None:
             class_name, class_schema = await self._redirect(ctx, class_schema, query)
         if query.explain:
@@ -73,7 +73,7 @@ class Finder:
     async def get(self, ctx: Context, class_name: str, query: Query) -> WireObject:
         """One object. ``query`` is `Query.for_get`. Raises 101: none, or none to be seen."""
         check_reachable(ctx.caller, class_name, "get")
-        class_schema = await self._class(ctx, class_name)
+        class_schema = await self.class_for(ctx, class_name)
         rows, _ = await self._run(ctx, class_name, class_schema, query, is_get=True)
         if not rows:
             raise object_not_found()
@@ -122,7 +122,8 @@ class Finder:
 
     # ---- steps --------------------------------------------------------------------------------
 
-    async def _class(self, ctx: Context, class_name: str) -> ClassSchema | None:
+    async def class_for(self, ctx: Context, class_name: str) -> ClassSchema | None:
+        """The class as it is now; ``None`` for one that may still come to be. Raises 119."""
         schema = await self._registry.get()
         return known_class(
             schema,
@@ -140,7 +141,7 @@ class Finder:
         if target is None:
             return class_schema.name, class_schema
         check_reachable(ctx.caller, target, "find")
-        return target, await self._class(ctx, target)
+        return target, await self.class_for(ctx, target)
 
     async def _run(
         self,
@@ -314,7 +315,7 @@ class Finder:
         if ctx.caller.is_privileged:
             return objects
         ids = [item["objectId"] for item in objects if isinstance(item.get("objectId"), str)]
-        class_schema = await self._class(ctx, class_name)
+        class_schema = await self.class_for(ctx, class_name)
         found: dict[str, WireObject] = {}
         if ids and class_schema is not None:
             query = Query(where={"objectId": {"$in": ids}})

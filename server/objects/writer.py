@@ -17,7 +17,7 @@ from server.access.clp import check, pointer_filter
 from server.errors import Code, Forbidden, ParseError, object_not_found
 from server.objects.bodies import hook_changes
 from server.objects.changes import Changes, RelationChange, echoed_values, read_changes
-from server.objects.classes import check_reachable, known_class
+from server.objects.classes import check_reachable
 from server.objects.denylist import Denylist
 from server.objects.finder import Finder
 from server.objects.rules import NoRules, Saved, Write
@@ -62,7 +62,7 @@ class Writer:
     async def create(self, ctx: Context, class_name: str, body: WireObject) -> Saved:
         """Save a new object. See `server.objects.store.ObjectStore.create`."""
         check_reachable(ctx.caller, class_name, "create")
-        class_schema = await self._class(ctx, class_name)
+        class_schema = await self._finder.class_for(ctx, class_name)
         rules = self.rules.get(class_name, _NO_RULES)
         write = Write(class_name, self._given_id(ctx, class_name, body), body, is_new=True)
         await rules.check(ctx, write)
@@ -140,7 +140,7 @@ class Writer:
     ) -> WireObject:
         """Change an object. See `server.objects.store.ObjectStore.update`."""
         check_reachable(ctx.caller, class_name, "update")
-        class_schema = await self._class(ctx, class_name)
+        class_schema = await self._finder.class_for(ctx, class_name)
         if class_schema is None:
             raise object_not_found()
         _refuse_append_only(class_schema, "changed")
@@ -228,7 +228,7 @@ class Writer:
     async def delete(self, ctx: Context, class_name: str, object_id: str) -> WireObject:
         """Delete an object. See `server.objects.store.ObjectStore.delete`."""
         check_reachable(ctx.caller, class_name, "delete")
-        class_schema = await self._class(ctx, class_name)
+        class_schema = await self._finder.class_for(ctx, class_name)
         if class_schema is None:
             raise object_not_found()
         _refuse_append_only(class_schema, "deleted")
@@ -261,15 +261,6 @@ class Writer:
         )
 
     # ---- shared steps -------------------------------------------------------------------------
-
-    async def _class(self, ctx: Context, class_name: str) -> ClassSchema | None:
-        schema = await self._registry.get()
-        return known_class(
-            schema,
-            ctx.caller,
-            class_name,
-            may_create=self._settings.allow_client_class_creation,
-        )
 
     async def _before_save(
         self,

@@ -201,7 +201,7 @@ def _from_names(
     return values
 
 
-def _group_env(option: Option) -> str:
+def group_env(option: Option) -> str:
     """The start of the environment names of a group's options."""
     if option.name == "liveQuery":
         return "PARSE_SERVER_LIVEQUERY_"
@@ -223,7 +223,7 @@ def _from_env(env: Mapping[str, str]) -> dict[str, Any]:
         if option.group is None:
             continue
         for member, inner in options_of(option.group).items():
-            name = env_name(inner.name, _group_env(option))
+            name = env_name(inner.name, group_env(option))
             known.add(name)
             if env.get(name):
                 label = f"{name} ({option.name}.{inner.name})"

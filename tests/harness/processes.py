@@ -134,11 +134,11 @@ class Server(Process):
 
 
 def start_pestle(options: Mapping[str, Any], *, workers: int = 2) -> Server:
-    """``pestle serve`` with these options (Parse Server's names) on a free port."""
-    port = free_port()
+    """``pestle serve`` with these options (Parse Server's names); ``port`` is a free one if none."""
+    port = int(options.get("port") or free_port())
     config = tempfile.NamedTemporaryFile("w", prefix="pestle-config-", suffix=".json", delete=False)
     with config:
-        json.dump({"host": "127.0.0.1", "port": port, **options}, config)
+        json.dump({"host": "127.0.0.1", **options, "port": port}, config)
     command = [sys.executable, "-m", "server.cli", "serve", config.name]
     server = Server([*command, "--workers", str(workers)], port)
     try:
@@ -159,7 +159,7 @@ def start_peer(
     wait: bool = True,
 ) -> Server:
     """Parse Server itself under Node. ``cluster``: worker processes; 0 is a single process."""
-    port = free_port()
+    port = int(options.get("port") or free_port())
     given = {**options, "cloud": str(cloud)} if cloud is not None else options
     spec = {"port": port, "options": given, "cluster": cluster}
     environment = {

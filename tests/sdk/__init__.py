@@ -1,0 +1,1 @@
+"""Official SDKs, and the ways of others on the wire, against the server."""

@@ -134,7 +134,7 @@ class Server(Process):
 
 
 def start_pestle(options: Mapping[str, Any], *, workers: int = 2) -> Server:
-    """``pestle serve`` with these options (Parse Server's names); ``port`` is a free one if none."""
+    """``pestle serve`` with these options (Parse Server's names), on a free port if none is named."""
     port = int(options.get("port") or free_port())
     config = tempfile.NamedTemporaryFile("w", prefix="pestle-config-", suffix=".json", delete=False)
     with config:

@@ -134,7 +134,7 @@ class Server(Process):
 
 
 def start_pestle(options: Mapping[str, Any], *, workers: int = 2) -> Server:
-    """``pestle serve`` with these options (Parse Server's names), on a free port if none is named."""
+    """``pestle serve`` with these options, on a free port unless they name one."""
     port = int(options.get("port") or free_port())
     config = tempfile.NamedTemporaryFile("w", prefix="pestle-config-", suffix=".json", delete=False)
     with config:

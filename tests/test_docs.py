@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from server import cloud
 from server.cloud.marks import Rules
+from server.cloud.query import Query
 from server.configuration import UNUSED, group_env
 from server.errors import Code
 from server.settings import Option, Settings, env_name, options_of
@@ -102,3 +104,14 @@ def _anchors(page: Path) -> set[str]:
     return {
         re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings
     }
+
+
+@pytest.mark.parametrize("name", sorted(name for name in vars(Query) if not name.startswith("_")))
+def test_every_method_of_a_query_is_named(name: str) -> None:
+    if name not in ("to_params", "class_name"):
+        assert re.search(rf"\b{name}\b", CLOUD_CODE)
+
+
+@pytest.mark.parametrize("name", cloud.__all__)
+def test_every_name_of_cloud_code_is_named(name: str) -> None:
+    assert re.search(rf"\bcloud\.{name}\b", CLOUD_CODE)

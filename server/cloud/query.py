@@ -14,6 +14,8 @@ from server.objects.query import Query as FindQuery
 from server.values import WireObject
 
 T = TypeVar("T", bound=Object)
+# As a find over REST; `each` goes through all.
+_USUAL_LIMIT = 100
 
 
 class Query(Generic[T]):
@@ -140,7 +142,8 @@ class Query(Generic[T]):
         self, *, use_master_key: bool = False, session_token: str | None = None
     ) -> list[T]:
         """The objects, 100 unless `limit` says otherwise."""
-        answer = await self._answer(self.to_params(), use_master_key, session_token)
+        params = {"limit": _USUAL_LIMIT, **self.to_params()}
+        answer = await self._answer(params, use_master_key, session_token)
         class_name = answer.get("className") or self.class_name
         return [self._made(row, class_name) for row in answer["results"]]
 

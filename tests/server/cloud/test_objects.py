@@ -439,6 +439,12 @@ async def test_finding(hook: Hook) -> None:
     assert caught.value.code == 101
 
 
+async def test_a_find_has_a_limit_as_over_rest(hook: Hook) -> None:
+    await cloud.Query("Note").find()
+    await cloud.Query("Note").limit(500).find()
+    assert [query.limit for _, _, query in hook.objects.calls] == [100, 500]
+
+
 async def test_each_walks_in_batches(hook: Hook) -> None:
     hook.objects.rows = [{"objectId": "a"}, {"objectId": "b"}]
     seen = []

@@ -30,6 +30,9 @@ async def _check_new(request: cloud.Trigger) -> None:
     await cloud.Query("_User").get(recipient.id, use_master_key=True)
     message["sentAt"] = datetime.now(UTC)
     message["isRead"] = False
+    attachments = message.get("attachments") or []
+    if not isinstance(attachments, list) or not all(isinstance(a, cloud.File) for a in attachments):
+        raise guards.invalid("attachments must be files.")
     await _check_patient(request)
 
 

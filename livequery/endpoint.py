@@ -397,7 +397,7 @@ class _Connection:
     async def _subscribe(self, request: Subscribe) -> None:
         if request.replaces_first:
             self._drop(request.request_id)
-            self._session.request_ids.discard(request.request_id)
+            self._session.forget(request.request_id)
         try:
             ticket = await self._server.subscribe(request, self._session, self._outbox)
         except ParseError as error:
@@ -406,7 +406,7 @@ class _Connection:
         self._drop(request.request_id)
         if ticket is not None:
             self._tickets[request.request_id] = ticket
-        self._outbox.offer(self._session.subscribed(request.request_id))
+        self._outbox.offer(self._session.subscribed(request.request_id, request.size))
 
     def _drop(self, request_id: RequestId) -> None:
         ticket = self._tickets.pop(request_id, None)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from server.values import dumps, loads
@@ -18,6 +18,8 @@ MAX_FRAME = 1_048_576
 """Characters of one frame from a client."""
 MAX_SUBSCRIPTIONS = 1000
 """Subscriptions of one connection."""
+MAX_QUERIES = 2 * MAX_FRAME
+"""Characters of all subscriptions of one connection: each costs several times its size."""
 _MAX_DEPTH = 64
 
 BAD_FRAME, UNKNOWN, BAD_KEY = 1, 2, 4
@@ -36,6 +38,7 @@ class Subscribe:
     """A query to watch. It replaces the subscription of the same ``request_id``, if any.
 
     ``replaces_first``: the earlier one ends even when the new one is refused (op ``update``).
+    ``size``: characters of its frame.
     """
 
     request_id: RequestId
@@ -45,6 +48,7 @@ class Subscribe:
     watch: tuple[str, ...]
     session_token: str | None
     replaces_first: bool = False
+    size: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,7 @@ class Session:
         self.installation_id: str | None = None
         self.session_token: str | None = None
         self.is_master = False
-        self.request_ids: set[RequestId] = set()
+        self._sizes: dict[RequestId, int] = {}
 
     def receive(self, text: str) -> list[Action]:
         """What a frame from the client asks for; text that is no JSON asks for nothing."""
@@ -115,7 +119,7 @@ class Session:
                     return self._connect(frame)
                 case "unsubscribe":
                     return self._unsubscribe(frame)
-            return self._subscribe(frame, op)
+            return self._subscribe(frame, op, len(text))
         except _Misfit as misfit:
             return [error_frame(BAD_FRAME, str(misfit))]
 
@@ -131,10 +135,10 @@ class Session:
         self.client_id = str(uuid.uuid4())
         self.installation_id = frame.get("installationId")
         self.session_token = frame.get("sessionToken") or None
-        self.request_ids.clear()
+        self._sizes.clear()
         return [Connect(), self._frame("connected")]
 
-    def _subscribe(self, frame: dict[str, Any], op: str) -> list[Action]:
+    def _subscribe(self, frame: dict[str, Any], op: str, size: int) -> list[Action]:
         _check(frame, _SUBSCRIBE, required=("requestId", "query"))
         query = frame["query"]
         _check(query, _QUERY, required=("className", "where"))
@@ -149,9 +153,9 @@ class Session:
             # An update ends one subscription and makes another; either fails.
             earlier = [_not_connected("unsubscribing")] if op == "update" else []
             return [*earlier, _not_connected("subscribing")]
-        if op == "update" and request_id not in self.request_ids:
+        if op == "update" and request_id not in self._sizes:
             replies.append(self._no_subscription(request_id))
-        if request_id not in self.request_ids and len(self.request_ids) >= MAX_SUBSCRIPTIONS:
+        if not self._has_room(request_id, size):
             return [
                 error_frame(
                     REQUEST_LIMIT_EXCEEDED,
@@ -168,6 +172,7 @@ class Session:
             watch=tuple(query.get("watch") or ()),
             session_token=frame.get("sessionToken") or None,
             replaces_first=op == "update",
+            size=size,
         )
         return [*replies, subscribe]
 
@@ -176,10 +181,20 @@ class Session:
         if self.client_id is None:
             return [_not_connected("unsubscribing")]
         request_id = frame["requestId"]
-        if request_id not in self.request_ids:
+        if request_id not in self._sizes:
             return [self._no_subscription(request_id)]
-        self.request_ids.discard(request_id)
+        self.forget(request_id)
         return [Unsubscribe(request_id), self._frame("unsubscribed", request_id)]
+
+    def forget(self, request_id: RequestId) -> None:
+        """Note that a subscription ended."""
+        self._sizes.pop(request_id, None)
+
+    def _has_room(self, request_id: RequestId, size: int) -> bool:
+        """Whether one more subscription, or another in place of one, keeps to the limits."""
+        others = len(self._sizes) - (request_id in self._sizes)
+        total = sum(self._sizes.values()) - self._sizes.get(request_id, 0)
+        return others < MAX_SUBSCRIPTIONS and total + size <= MAX_QUERIES
 
     def _no_subscription(self, request_id: RequestId) -> str:
         number = dumps(request_id).decode()
@@ -191,9 +206,9 @@ class Session:
 
     # ---- server to client ---------------------------------------------------------------------
 
-    def subscribed(self, request_id: RequestId) -> str:
-        """Note that a `Subscribe` was carried out; the frame that says so."""
-        self.request_ids.add(request_id)
+    def subscribed(self, request_id: RequestId, size: int = 0) -> str:
+        """Note that a `Subscribe` of this size was carried out; the frame that says so."""
+        self._sizes[request_id] = size
         return self._frame("subscribed", request_id)
 
     def _frame(self, op: str, request_id: RequestId | None = None) -> str:

@@ -152,7 +152,7 @@ def _worker_class(settings: Settings) -> type[UvicornWorker]:
     class PestleWorker(UvicornWorker):  # type: ignore[misc]  # uvicorn_worker has no types
         CONFIG_KWARGS = {
             "loop": "uvloop",
-            "http": "httptools",
+            "http": "server.protocol:BoundedProtocol",
             "ws": "livequery.push:PushProtocol",
             "ws_max_size": _LARGEST_FRAME,
             "ws_ping_interval": settings.live_query_server_options.websocket_timeout_ms / 1000,

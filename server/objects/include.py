@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from server.access.caller import Context
-from server.errors import ParseError, invalid_query
+from server.errors import Forbidden, ParseError, invalid_query
 from server.objects.classes import check_reachable
 from server.objects.query import Query
 from server.objects.selection import IncludeTree
@@ -71,12 +71,16 @@ class Includer:
         if node.keys is not None:
             query.keys = (*node.keys, *node.children)
         query.exclude_keys = tuple(node.exclude_keys)
+        # SECURITY: who may write an array may point to what others may not read; that must not
+        # spoil the finds of these others.
         try:
             check_reachable(ctx.caller, class_name, "find")
         except ParseError:
-            # Anybody may store such a pointer; it must not spoil the find of others.
             return []
-        items = await self._find(ctx, class_name, query)
+        try:
+            items = await self._find(ctx, class_name, query)
+        except Forbidden:
+            return []
         included = []
         for item in items:
             if class_name == "_User":

@@ -189,8 +189,7 @@ class SchemaStore:
             raise invalid_json(f"Could not add field {next(iter(missing))}")
         if missing:
             self._check_geo_points(found, missing)
-            for name, spec in missing.items():
-                await self._set_field(class_name, name, spec, field_options(spec))
+            await self._set_fields(class_name, missing)
             await index_store.ensure_field_indexes(self.database, class_name, missing)
             found = await self._existing_class(class_name)
         for name, spec in fields.items():
@@ -220,6 +219,22 @@ class SchemaStore:
         await index_store.ensure_field_indexes(self.database, new.name, new.fields)
         return True
 
+    async def _set_fields(self, class_name: str, fields: Mapping[str, Field]) -> None:
+        """Add columns, all in one write unless another process just added one of them.
+
+        PERF: each write of a class makes every process read it anew.
+        """
+        plain = {name: spec for name, spec in fields.items() if spec.type != "GeoPoint"}
+        condition: StoredDocument = {"_id": class_name}
+        changes: StoredDocument = {}
+        for name, spec in plain.items():
+            condition[name] = {"$exists": False}
+            changes |= _field_changes(name, spec, field_options(spec))
+        if plain and await self.database.update_one(SCHEMA, condition, {"$set": changes}):
+            fields = {name: spec for name, spec in fields.items() if name not in plain}
+        for name, spec in fields.items():
+            await self._set_field(class_name, name, spec, field_options(spec))
+
     async def _set_field(
         self, class_name: str, name: str, spec: Field, options: Mapping[str, Any]
     ) -> None:
@@ -229,9 +244,7 @@ class SchemaStore:
             # Two processes may add one each: only the first finds none.
             values = {"$map": {"input": {"$objectToArray": "$$ROOT"}, "in": "$$this.v"}}
             condition["$expr"] = {"$not": {"$in": ["geopoint", values]}}
-        changes: StoredDocument = {name: encode_type(spec)}
-        if options:
-            changes[f"_metadata.fields_options.{name}"] = dict(options)
+        changes = _field_changes(name, spec, options)
         await self.database.update_one(SCHEMA, condition, {"$set": changes})
 
     async def _reload(self) -> Schema:
@@ -243,6 +256,13 @@ class SchemaStore:
         if found is None or class_name in VOLATILE_CLASSES:
             raise no_class(class_name)
         return found
+
+
+def _field_changes(name: str, spec: Field, options: Mapping[str, Any]) -> StoredDocument:
+    changes: StoredDocument = {name: encode_type(spec)}
+    if options:
+        changes[f"_metadata.fields_options.{name}"] = dict(options)
+    return changes
 
 
 def no_class(class_name: str) -> ParseError:

@@ -211,6 +211,22 @@ def test_connections_are_bounded(session: Session) -> None:
     assert isinstance(action, Subscribe)
 
 
+def test_the_size_of_all_queries_is_bounded(session: Session) -> None:
+    query = {"className": "N", "where": {"a": "x" * (MAX_FRAME - 1000)}}
+    for number in range(10):
+        (answer,) = receive(session, subscribe_frame(requestId=number, query=query))
+        if not isinstance(answer, Subscribe):
+            break
+        session.subscribed(number, answer.size)
+    assert (number, answer["code"]) == (2, 155)
+    # In place of one of them there is room.
+    (action,) = receive(session, subscribe_frame(requestId=1, query=query))
+    assert isinstance(action, Subscribe)
+    receive(session, {"op": "unsubscribe", "requestId": 0})
+    (action,) = receive(session, subscribe_frame(requestId=2, query=query))
+    assert isinstance(action, Subscribe)
+
+
 def test_frames_are_bounded(session: Session) -> None:
     assert session.receive(" " * (MAX_FRAME + 1)) == [Close(1009)]
     where: dict[str, Any] = {}

@@ -425,7 +425,7 @@ async def test_finding(hook: Hook) -> None:
     assert await query.count() == 3
     sent = [call[2] for call in hook.objects.calls]
     assert sent[0].include == ("author",)
-    assert [found.limit for found in sent] == [None, 1, 0]
+    assert [found.limit for found in sent] == [100, 1, 0]
     assert sent[2].count
     assert (await query.get("n1")).id == "n1"
     assert hook.objects.calls[-1][2].where == {"$and": [{"n": 1}, {"objectId": "n1"}]}

@@ -116,8 +116,8 @@ def test_the_printed_line_works_and_the_key_is_not_in_it(start: Start, app: Path
 @pytest.mark.parametrize("end_signal", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_ends_whole_when_told_to(start: Start, app: Path, end_signal: int) -> None:
     server = start()
-    everybody = [*children(server.pid)]
-    assert len(everybody) == 3  # mongod and two workers
+    wait_for(lambda: len(children(server.pid)) == 3, "mongod and two workers")
+    everybody = children(server.pid)
     os.killpg(server.pid, end_signal)
     assert server.wait(20) == 0
     assert not any(is_alive(pid) for pid in everybody)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from server.configuration import load_settings
 from server.serve import running_database, serve
-from server.settings import Settings, SettingsError, boolean, options_of
+from server.settings import Option, Settings, SettingsError, boolean, options_of
 from server.storage.embedded import EmbeddedMongoError
 from server.storage.topology import UnfitDatabase
 
@@ -40,7 +40,9 @@ in the environment; a flag overrides the environment, which overrides the file.
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit: 0 done, 1 refused or failed, 2 a wrong command line."""
     parser = _parser()
-    known, unknown = parser.parse_known_args(arguments)
+    known, unknown = parser.parse_known_args(
+        _joined(sys.argv[1:] if arguments is None else arguments)
+    )
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     try:
         flags = _given_flags(known) | _unknown_flags(parser, unknown)
@@ -152,15 +154,34 @@ def _add_options(parser: argparse.ArgumentParser, *, shown: bool) -> None:
     """One flag per setting, in both spellings."""
     group = parser.add_argument_group("options of the server")
     for field, option in options_of(Settings).items():
-        names = dict.fromkeys((option.flag, f"--{option.name}"))
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if option.cast is boolean else {}
         group.add_argument(
-            *names,
+            *_spellings(option),
             dest=f"option_{field}",
             metavar="VALUE",
             help=f"{option.help} [{option.env}]" if shown else argparse.SUPPRESS,
             **switch,
         )
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """``--unknown value`` as ``--unknown=value``: argparse would take the value for CONFIG.json."""
+    flags = {flag for option in options_of(Settings).values() for flag in _spellings(option)}
+    flags |= {"--help", "--reload", "--allow-loss"}
+    joined: list[str] = []
+    for word in words:
+        before = joined[-1] if joined else ""
+        is_value = before.startswith("--") and "=" not in before and before not in flags
+        if is_value and not word.startswith("-") and not word.endswith(".json"):
+            joined[-1] = f"{before}={word}"
+        else:
+            joined.append(word)
+    return joined
+
+
+def _spellings(option: Option) -> tuple[str, ...]:
+    """``--max-limit`` and ``--maxLimit``."""
+    return tuple(dict.fromkeys((option.flag, f"--{option.name}")))
 
 
 def _given_flags(known: argparse.Namespace) -> dict[str, Any]:

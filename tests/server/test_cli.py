@@ -108,4 +108,6 @@ def test_an_unknown_flag_is_a_warning_and_a_stray_word_an_error(
     status, _ = run(capsys, "schema", "check", "config.json", "--max-limt", "3")
     assert status == 0
     assert "did you mean maxLimit?" in caplog.text
+    status, text = run(capsys, "schema", "check", "--max-limt", "3")
+    assert status == 0, text
     assert run(capsys, "schema", "check", "config.json", "stray")[0] == 2

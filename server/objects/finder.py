@@ -233,8 +233,12 @@ class Finder:
     ) -> list[WireObject]:
         if query.limit == 0 or filter is NOTHING:
             return []
-        if class_schema.geo_point is not None:
-            await self._ensure_geo_index(class_schema, class_schema.geo_point, query.where)
+        near = _near(query.where)
+        if near is not None:
+            if near != class_schema.geo_point:
+                # No object has a place yet, and MongoDB would ask for an index.
+                return []
+            await self._ensure_geo_index(class_schema.name, near)
         also = tuple(protected.by_field) if protected is not None else ()
         documents = await self._database.find(
             class_schema.name,
@@ -253,17 +257,12 @@ class Finder:
             self._drop_helpers(rows, query, also)
         return rows
 
-    async def _ensure_geo_index(
-        self, class_schema: ClassSchema, name: str, where: Mapping[str, Any]
-    ) -> None:
+    async def _ensure_geo_index(self, class_name: str, column: str) -> None:
         """MongoDB answers ``$nearSphere`` from an index only; the first such query makes it."""
-        condition = where.get(name)
-        place = (class_schema.name, name)
-        if isinstance(condition, dict) and "$nearSphere" in condition:
-            if place not in self._geo_indexes:
-                index = {"key": {name: "2d"}, "name": f"{name}_2d"}
-                await ensure_indexes(self._database, class_schema.name, [index])
-                self._geo_indexes.add(place)
+        if (class_name, column) not in self._geo_indexes:
+            index = {"key": {column: "2d"}, "name": f"{column}_2d"}
+            await ensure_indexes(self._database, class_name, [index])
+            self._geo_indexes.add((class_name, column))
 
     @staticmethod
     def _drop_helpers(rows: list[WireObject], query: Query, also: tuple[str, ...]) -> None:
@@ -347,6 +346,14 @@ class Finder:
         if result.objects is None:
             return rows
         return result.objects
+
+
+def _near(where: Mapping[str, Any]) -> str | None:
+    """The column whose nearest places are asked for."""
+    for name, condition in where.items():
+        if isinstance(condition, dict) and "$nearSphere" in condition:
+            return name
+    return None
 
 
 def _operation(where: WireObject, query: Query) -> str:

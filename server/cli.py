@@ -67,9 +67,21 @@ def _expected_errors() -> tuple[type[Exception], ...]:
     return (*ours, SchemaDocumentError, MigrationError, CloudCodeError)
 
 
+class _Formatter(logging.Formatter):
+    """SECURITY: no name that a client sent passes for an entry of its own or moves the cursor."""
+
+    _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = self._CONTROL.sub(
+            lambda found: f"\\x{ord(found.group()):02x}", super().format(record)
+        )
+        return text.replace("\n", "\n  ")
+
+
 def _set_up_logging(settings: Settings) -> None:
     level = _LEVELS.get(settings.log_level, logging.DEBUG)
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    formatter = _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     root = logging.getLogger()
     root.setLevel(level)
     for handler in root.handlers:

@@ -34,6 +34,9 @@ class Limits:
 
 def object_body(call: Call) -> WireObject:
     """The fields of a save. Raises 107 for a body that is no object."""
+    if call.body == []:
+        # WIRE: in languages like PHP an empty map is an empty list; Parse Server takes it so too.
+        return {}
     if not isinstance(call.body, dict):
         raise invalid_json("The body must be a JSON object.")
     return call.body

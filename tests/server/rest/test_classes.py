@@ -130,6 +130,12 @@ async def test_a_body_that_is_a_list_is_refused(shared_api: Api) -> None:
     assert_parse_error(await shared_api.put(f"/classes/Note/{one}", [1]), 107)
 
 
+async def test_an_empty_list_is_an_empty_object(shared_api: Api) -> None:
+    answer = await shared_api.post("/classes/Note", [])
+    one = ok(answer)["objectId"]
+    assert "updatedAt" in ok(await shared_api.put(f"/classes/Note/{one}", []))
+
+
 async def test_classes_come_to_be_only_where_allowed(make_api: MakeApi, settings: Settings) -> None:
     api = await make_api(replace(settings, allow_client_class_creation=False))
     for answer in (await api.post("/classes/New", {}), await api.get("/classes/New")):

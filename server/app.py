@@ -170,15 +170,15 @@ class App:
         if self.cloud is not None:
             self.cloud.load()
 
-    async def reload(self, *, apply: bool) -> None:
-        """Take edits of ``schema.json`` and the cloud code; ``apply``: change the database too.
+    async def reload(self) -> None:
+        """Take edits of ``schema.json``, for which the database is changed, and the cloud code.
 
         Raises:
             SchemaDocumentError, MigrationError, CloudCodeError: the edit has a mistake; what was
                 in force stays.
         """
         document = self._document()
-        if document is not None and apply:
+        if document is not None:
             await migrate.apply(document, self.registry)
         if self.cloud is not None:
             self.cloud.load()

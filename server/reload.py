@@ -6,6 +6,8 @@ import asyncio
 import fcntl
 import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -19,18 +21,16 @@ Snapshot = dict[str, tuple[int, int]]
 
 
 class Reloadable(Protocol):
-    async def reload(self, *, apply: bool) -> None:
-        """Read schema document and cloud code anew; on an error keep the old and raise.
-
-        ``apply``: also bring the database to the new document; one worker does.
-        """
+    async def reload(self) -> None:
+        """Read schema document and cloud code anew and bring the database to the document; on an
+        error keep the old and raise."""
 
 
 class Reloader:
     """Watches one app's files in one worker.
 
-    One worker of the server is the leader: it applies schema changes and reports mistakes, so
-    that both happen once. The kernel passes the lead on when that worker ends.
+    The workers take turns, so that the first changes the database and all come to the same end.
+    One of them is the leader, which reports mistakes; the kernel passes the lead on when it ends.
     """
 
     def __init__(self, app: Reloadable, settings: Settings) -> None:
@@ -38,6 +38,7 @@ class Reloader:
         self._schema = Path(settings.schema_path) if settings.schema_path else None
         self._cloud = Path(settings.cloud).parent if settings.cloud else None
         self._lock = Path(settings.data_dir) / "reload.lock"
+        self._turn = Path(settings.data_dir) / "reload.turn"
         self._lock_file: int | None = None
 
     async def run(self) -> None:
@@ -68,7 +69,8 @@ class Reloader:
     async def _reload(self, changed: str) -> None:
         leads = self._leads()
         try:
-            await self._app.reload(apply=leads)
+            async with self._own_turn():
+                await self._app.reload()
         except Exception as error:
             if leads:
                 log.error("%s\nThe last good version keeps serving.", error)
@@ -77,12 +79,21 @@ class Reloader:
             if leads:
                 log.info("Reloaded %s", changed)
 
+    @asynccontextmanager
+    async def _own_turn(self) -> AsyncIterator[None]:
+        """No other worker reloads while the block runs."""
+        descriptor = _open(self._turn)
+        try:
+            await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
     def _leads(self) -> bool:
         """Whether this worker holds the lock, which the kernel frees when it ends."""
         if self._lock_file is not None:
             return True
-        self._lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = _open(self._lock)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -90,3 +101,9 @@ class Reloader:
             return False
         self._lock_file = descriptor
         return True
+
+
+def _open(path: Path) -> int:
+    """A descriptor of the lock file, made if need be; children do not inherit it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -13,6 +13,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 EXTENSION = "livequery.push"
 _TEXT = 0x81
+_GOING_AWAY = 1001
 
 Push: TypeAlias = Callable[[bytes], int]
 
@@ -44,3 +45,12 @@ class PushProtocol(WebSocketsSansIOProtocol):
             return 0
         self.transport.write(text_frame(payload))
         return self.transport.get_write_buffer_size()
+
+    def shutdown(self) -> None:
+        """The server ends: say so by 1001 (going away), where uvicorn would say 1012."""
+        if self.handshake_complete and not self.close_sent:
+            self.conn.send_close(_GOING_AWAY)
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": _GOING_AWAY})
+        super().shutdown()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from tests.harness.fleet import (
     Subscriber,
     api_per_worker,
     eventually,
+    is_alive,
+    launch_directory,
     mongod_of,
     running_directory,
     subscriber_per_worker,
     workers_of,
 )
-from tests.harness.processes import PATIENCE_S, Server
+from tests.harness.processes import PATIENCE_S, Server, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -46,11 +49,19 @@ SCHEMA = {
     ]
 }
 CLOUD = """
+import asyncio
+
 from server import cloud
 
 @cloud.define("count")
 async def count(request):
     return await cloud.Query("Load").count()
+
+@cloud.define("slow")
+async def slow(request):
+    await cloud.Object("Slow", n=1).save()
+    await asyncio.sleep(2)
+    return "done"
 
 @cloud.before_save("Hooked")
 async def before_save(request):
@@ -149,6 +160,7 @@ class Load:
         except httpx.TransportError as error:
             assert not isinstance(error, httpx.TimeoutException), f"{path} hangs"
             self.answers["broken"] += 1
+            await asyncio.sleep(0.05)
             return 0
         finally:
             self.longest_s = max(self.longest_s, time.monotonic() - since)
@@ -167,18 +179,21 @@ class Load:
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("kills")
-    (directory / "schema.json").write_text(json.dumps(SCHEMA))
-    (directory / "cloud").mkdir()
-    (directory / "cloud" / "main.py").write_text(CLOUD)
-    return directory
+    return tmp_path_factory.mktemp("kills")
 
 
 @pytest.fixture(scope="module")
 async def server(directory: Path) -> AsyncIterator[Server]:
-    options = {**SERVE_OPTIONS, "liveQuery": {"classNames": ["Load", "Total"]}}
-    async with running_directory(directory, options) as server:
+    async with running_directory(directory, _make_app(directory)) as server:
         yield server
+
+
+def _make_app(directory: Path) -> dict[str, Any]:
+    """Write an app's files; the options to serve it with."""
+    (directory / "schema.json").write_text(json.dumps(SCHEMA))
+    (directory / "cloud").mkdir()
+    (directory / "cloud" / "main.py").write_text(CLOUD)
+    return {**SERVE_OPTIONS, "liveQuery": {"classNames": ["Load", "Total"]}}
 
 
 @pytest.fixture
@@ -289,6 +304,59 @@ async def test_every_kind_of_request_waits_for_a_killed_mongod(
             for request in requests:
                 group.create_task(ask(*request))
     assert "Traceback" not in server.output
+
+
+async def test_sigterm_under_load_then_a_killed_group_then_a_good_start(tmp_path: Path) -> None:
+    options = _make_app(tmp_path)
+    async with running_directory(tmp_path, options) as server:
+        async with api_per_worker(server) as apis, api_per_worker(server) as others:
+            load = Load(server, await next(iter(others.values())).create("Total", n=0))
+            async with subscriber_per_worker(server, "Load") as at:
+                async with load.running():
+                    await load.more(10)
+                    slow = [
+                        asyncio.create_task(api.post("/functions/slow")) for api in apis.values()
+                    ]
+                    await eventually(lambda: _are_begun(others), "the slow calls")
+                    assert await _end(server, lambda: os.kill(server.pid, signal.SIGTERM)) == 0
+                for call in slow:
+                    assert ok(await call)["result"] == "done"
+                for subscriber in at.values():
+                    assert subscriber.close_codes[0] == 1001
+
+    async with running_directory(tmp_path, options) as server:
+        stored = _stored(tmp_path)
+        assert load.created <= set(stored["Load"])
+        assert load.receipts <= set(stored["Receipt"])
+        assert load.pairs <= set(stored["Left"])
+        second = launch_directory(tmp_path, {**options, "port": free_port()})
+        assert await asyncio.to_thread(second.wait) == 1
+        assert f"is in use by process {server.pid}" in second.output
+        second.stop()
+        await _end(server, lambda: os.killpg(server.pid, signal.SIGKILL))
+
+    async with running_directory(tmp_path, options) as server:
+        assert _stored(tmp_path) == stored
+        await _is_well(server)
+
+
+async def _are_begun(apis: dict[int, Api]) -> bool:
+    return len(await next(iter(apis.values())).find("Slow")) == len(apis)
+
+
+async def _end(server: Server, end: Callable[[], None]) -> int:
+    """The exit status of a server that is ended so; nothing of it is left."""
+    everybody = [*workers_of(server), mongod_of(server)]
+    end()
+    status = await asyncio.to_thread(server.wait, LONGEST_WAIT_S)
+    left = functools.partial(_are_gone, everybody)
+    await eventually(left, f"the end of {everybody}")
+    assert "Traceback" not in server.output, server.output
+    return status
+
+
+async def _are_gone(pids: list[int]) -> bool:
+    return not any(is_alive(pid) for pid in pids)
 
 
 async def _heard_exactly(

@@ -51,6 +51,10 @@ def mongod_of(server: Server) -> int:
     return next(pid for pid in _children(server.pid) if _name(pid) == "mongod")
 
 
+def is_alive(pid: int) -> bool:
+    return _name(pid) != ""
+
+
 def _children(pid: int) -> list[int]:
     """The children of all threads: mongod is started again by its keeper's."""
     found: list[int] = []

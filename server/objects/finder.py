@@ -51,6 +51,7 @@ class Finder:
         self._triggers = triggers
         self._settings = settings
         self._owner_exempt = settings.protected_fields_owner_exempt
+        self._max_time_ms: int | None = settings.database_options.get("maxTimeMS")
         self._geo_indexes: set[tuple[str, str]] = set()
         self._includer = Includer(self.find_objects)
 
@@ -216,6 +217,7 @@ class Finder:
             count_filter,
             hint=query.hint,
             read_preference=query.read_preference,
+            max_time_ms=self._max_time_ms,
             session=ctx.session,
         )
         if ctx.session is not None:
@@ -250,6 +252,7 @@ class Finder:
             hint=query.hint,
             comment=query.comment,
             read_preference=query.read_preference,
+            max_time_ms=self._max_time_ms,
             session=ctx.session,
         )
         rows = [self.render(ctx, class_schema, document, protected) for document in documents]

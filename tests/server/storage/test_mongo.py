@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -195,3 +197,51 @@ async def test_a_transaction_reads_where_it_writes(database: Database) -> None:
         return await database.count("Many2", {}, read_preference="SECONDARY", session=session)
 
     assert await database.run_transaction(work) == 0
+
+
+# ---- an outage ----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_increments_are_counted_once_when_mongod_is_killed() -> None:
+    """Every acknowledged one, and of those that failed none twice."""
+    with TestMongo() as own:
+        database = Database.connect(own.uri("killed"))
+        await database.insert("Counter", {"_id": "c", "n": 0})
+        answers: list[int] = []
+        answered: asyncio.Queue[int] = asyncio.Queue()
+        is_over = False
+
+        async def add() -> int:
+            failed = 0
+            while not is_over:
+                try:
+                    found = await database.find_and_update(
+                        "Counter", {"_id": "c"}, {"$inc": {"n": 1}}
+                    )
+                except ParseError:
+                    failed += 1
+                else:
+                    assert found is not None
+                    answers.append(found["n"])
+                    answered.put_nowait(found["n"])
+            return failed
+
+        async def more(count: int) -> None:
+            async with asyncio.timeout(60):
+                for _ in range(count):
+                    await answered.get()
+
+        adders = [asyncio.create_task(add()) for _ in range(8)]
+        for _ in range(2):
+            await more(200)
+            assert own.embedded.pid is not None
+            os.kill(own.embedded.pid, signal.SIGKILL)
+            await more(250)
+        is_over = True
+        failed = sum(await asyncio.gather(*adders))
+        found = await database.find_one("Counter", {"_id": "c"})
+        await database.close()
+    assert found is not None
+    assert len(set(answers)) == len(answers)
+    assert len(answers) <= found["n"] <= len(answers) + failed

@@ -304,6 +304,16 @@ step('hooks may change, refuse and see the context', async () => {
   await refused(hooked.destroy(), 142, 'It stays.');
 });
 
+step('a save that may wait, and one that is sent twice', async () => {
+  const later = new Thing({ name: 'later' });
+  await later.saveEventually();
+  assert.ok(later.id);
+  Parse.CoreManager.set('IDEMPOTENCY', true);
+  const once = await new Thing({ name: 'once' }).save();
+  Parse.CoreManager.set('IDEMPOTENCY', false);
+  assert.ok(once.id);
+});
+
 step('subclasses, clones and JSON', async () => {
   class Car extends Parse.Object {
     constructor() {

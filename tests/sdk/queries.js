@@ -209,6 +209,14 @@ step('a query as JSON, a hint, a comment and an explanation', async () => {
   assert.ok(plan.queryPlanner, JSON.stringify(explained));
 });
 
+step('a query that prefers other readers, and one given up', async () => {
+  assert.equal((await cities().readPreference('SECONDARY_PREFERRED').find()).length, 5);
+  const given = cities();
+  const results = given.find();
+  given.cancel();
+  assert.deepEqual(await results, []);
+});
+
 step('relations and $relatedTo', async () => {
   const country = await new Land({ name: 'Union' }).save();
   const list = await cities().exists('land').find();

@@ -53,6 +53,16 @@ step('a file with metadata and tags, and a name with odd letters', async () => {
   assert.deepEqual(JSON.parse(told.text), { metadata: { by: 'me', more: 'yes' } });
 });
 
+step('a file from elsewhere, with progress, saved with its object', async () => {
+  const told = [];
+  const first = new Parse.File('first.txt', [65, 66]);
+  await first.save({ ...master, progress: (...values) => told.push(values) });
+  assert.equal(told.at(-1)[0], 1);
+  const second = new Parse.File('second.txt', { uri: first.url() });
+  const paper = await new Parse.Object('Paper', { file: second }).save(null, master);
+  assert.equal((await download(paper.get('file').url())).text, 'AB');
+});
+
 step('a file is destroyed with the master key', async () => {
   const file = await new Parse.File('bye.txt', [66]).save(master);
   await file.destroy(master);

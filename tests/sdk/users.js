@@ -178,6 +178,34 @@ step('linking a provider to a user', async () => {
   await refused(take, 208);
 });
 
+step('a password and a provider together', async () => {
+  await someone('double');
+  const badge = { badge: { id: 'b3', pin: '1234' } };
+  const user = await User.logInWithAdditionalAuth('double', 'secret', badge);
+  assert.equal(user._isLinked('badge'), true);
+  const session = await Parse.Session.current();
+  await session.save({ device: 'phone' });
+  assert.equal((await Parse.Session.current()).get('device'), 'phone');
+  await User.logOut();
+});
+
+step('anonymity for a user who is known', async () => {
+  const { user, as } = await someone('masked');
+  await Parse.AnonymousUtils.link(user, as);
+  assert.equal(Parse.AnonymousUtils.isLinked(user), true);
+  await forget();
+});
+
+step('an installation', async () => {
+  const installation = await Parse.Installation.currentInstallation();
+  await installation.save({ deviceType: 'embedded' });
+  assert.ok(installation.id);
+  await installation.save({ badge: 3 });
+  const stored = await new Parse.Query(Parse.Installation).get(installation.id, master);
+  assert.deepEqual([stored.get('deviceType'), stored.get('badge')], ['embedded', 3]);
+  await refused(new Parse.Query(Parse.Installation).find(), 119);
+});
+
 step('sessions are seen and ended by their user only', async () => {
   const ann = await someone('sam');
   const eve = await someone('sneak');

@@ -391,9 +391,9 @@ async def test_an_id_is_no_word_of_permissions(world: World, user_id: str) -> No
     ("trusted", "forwarded", "status"),
     [
         ((), "10.0.0.1", 403),
-        (("loopback",), "10.0.0.1, 8.8.8.8", 403),
-        (("loopback",), "10.0.0.1, garbage", 403),
-        (("loopback",), "8.8.8.8, 10.0.0.1", 200),
+        (("127.0.0.0/8",), "10.0.0.1, 8.8.8.8", 403),
+        (("127.0.0.0/8",), "10.0.0.1, garbage", 403),
+        (("127.0.0.0/8",), "8.8.8.8, 10.0.0.1", 200),
     ],
 )
 async def test_a_master_key_counts_from_its_addresses_only(

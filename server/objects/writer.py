@@ -79,8 +79,8 @@ class Writer:
         self._fill_defaults(class_schema, write, ctx)
         changes = read_changes(write.body, class_schema, is_new=True)
         check(class_schema, "create", ctx.caller)
-        class_schema = await self._add_fields(ctx, class_schema, changes, is_new=True)
         check_constraints(class_schema, write.body, is_new=True)
+        class_schema = await self._add_fields(ctx, class_schema, changes, is_new=True)
         write.object_id = write.object_id or new_object_id(self._settings.object_id_size)
         await rules.complete(ctx, write)
         document = self._new_document(ctx, write, changes)
@@ -165,8 +165,12 @@ class Writer:
             filter = self._restrict(
                 filter, check(class_schema, "addField", ctx.caller), class_schema, ctx
             )
-        class_schema = await self._add_fields(ctx, class_schema, changes, is_new=False)
         await self._check_constraints(ctx, class_schema, write, filter)
+        if changes.new_fields:
+            # SECURITY: a write that is refused must not leave its columns behind.
+            if await self._database.find_one(class_name, filter, session=ctx.session) is None:
+                raise rules.missing(ctx, object_id)
+            class_schema = await self._add_fields(ctx, class_schema, changes, is_new=False)
         await rules.complete(ctx, write)
         changes.set.update(write.stored_set)
         for key in write.stored_unset:

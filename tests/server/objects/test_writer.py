@@ -190,6 +190,27 @@ async def test_a_stranger_changes_no_schema_by_a_refused_create(api: Api) -> Non
     assert "fresh" not in ok(await master.get("/schemas/Shut"))["fields"]
 
 
+async def test_nor_by_a_refused_update(api: Api) -> None:
+    """Neither of an object that is locked or missing, nor where only owners may add columns."""
+    master = api.as_master()
+    user = await api.sign_up("columns")
+    locked = await master.create("Locked2", n=1, ACL={"*": {"read": True}})
+    for one in (locked, "nothere"):
+        assert_parse_error(await api.put(f"/classes/Locked2/{one}", {"fresh": 1}), 101)
+    assert "fresh" not in ok(await master.get("/schemas/Locked2"))["fields"]
+    everybody = {"*": True}
+    clp = {"update": everybody, "get": everybody, "addField": {"pointerFields": ["owner"]}}
+    fields = {"owner": {"type": "Pointer", "targetClass": "_User"}}
+    body = {"className": "Adds", "classLevelPermissions": clp, "fields": fields}
+    ok(await master.post("/schemas/Adds", body))
+    others = await master.create("Adds")
+    own = await master.create("Adds", owner=user.pointer())
+    assert_parse_error(await user.put(f"/classes/Adds/{others}", {"fresh": 1}), 101)
+    assert "fresh" not in ok(await master.get("/schemas/Adds"))["fields"]
+    ok(await user.put(f"/classes/Adds/{own}", {"fresh": 1}))
+    assert ok(await master.get("/schemas/Adds"))["fields"]["fresh"] == {"type": "Number"}
+
+
 async def test_what_read_only_keys_may_not(api: Api) -> None:
     one = await api.create("Locked", n=1)
     reader = api.with_headers({"X-Parse-Master-Key": "ro"})

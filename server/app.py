@@ -13,6 +13,7 @@ from server.access.callers import CallerResolver
 from server.accounts.accounts import Accounts
 from server.cloud.backend import Backend
 from server.cloud.loader import CloudCode
+from server.errors import ParseError
 from server.files.files import Files
 from server.files.whole import WholeFiles
 from server.objects.store import ObjectStore
@@ -255,7 +256,8 @@ class App:
                 try:
                     await self.start()
                 except Exception as error:
-                    logger.exception("The worker cannot start")
+                    is_known = isinstance(error, ParseError)
+                    logger.error("The worker cannot start: %s", error, exc_info=not is_known)
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return
                 await send({"type": "lifespan.startup.complete"})

@@ -37,6 +37,7 @@ COLLECTION = "_Hooks"
 MAX_ANSWER_BYTES = 20 * 1024 * 1024
 
 _KINDS = frozenset(kind.value for kind in Kind)
+_RETRY_S = 1.0
 _SERVER_CHOSEN = ("objectId", "createdAt", "updatedAt", "className")
 
 
@@ -150,9 +151,13 @@ class Webhooks:
         try:
             while self._stale:
                 self._stale = False
-                await self.load()
-        except ParseError:
-            logger.exception("webhooks could not be loaded; the last known ones stay")
+                try:
+                    await self.load()
+                except ParseError as error:
+                    logger.warning("webhooks could not be loaded, the last known stay: %s", error)
+                    # Nobody else would ask for them before the next change.
+                    self._stale = True
+                    await asyncio.sleep(_RETRY_S)
         finally:
             self._loading = None
 

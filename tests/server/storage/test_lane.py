@@ -16,6 +16,7 @@ from pymongo.errors import AutoReconnect, DocumentTooLarge, DuplicateKeyError
 
 from server.storage import lane as lane_module
 from server.storage.lane import Lane
+from tests.harness.fleet import eventually
 from tests.harness.mongo import TestMongo
 
 MOST = 64
@@ -151,6 +152,35 @@ async def test_an_outage_is_waited_for(wire: Wire, lane: Lane) -> None:
     await wire.mend()
     replies = await asyncio.gather(*asked)
     assert sorted(reply["value"]["n"] for reply in replies) == list(range(2, 3 * MOST + 2))
+
+
+async def test_a_primary_that_steps_down_is_waited_for(
+    lane: Lane, mongo: TestMongo, database_name: str
+) -> None:
+    await lane.run_write(increment())
+    is_going = True
+    answered: list[int] = []
+
+    async def write() -> None:
+        while is_going:
+            answered.append((await lane.run_write(increment()))["value"]["n"])
+
+    def step_down() -> None:
+        with MongoClient[dict[str, Any]](mongo.uri()) as client:
+            client.admin.command("replSetStepDown", 1, force=True)
+
+    async def is_beyond(count: int) -> bool:
+        return len(answered) > count
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(8):
+            group.create_task(write())
+        await asyncio.to_thread(step_down)
+        before = len(answered)
+        await eventually(lambda: is_beyond(before + 50), "writes at the new primary")
+        is_going = False
+    assert sorted(answered) == list(range(2, len(answered) + 2))
+    assert count_of(mongo, database_name) == len(answered) + 1
 
 
 async def test_an_outage_that_does_not_end_is_told(

@@ -26,6 +26,19 @@ async function refused(promise, code, text) {
   assert.fail(`not refused, but ${JSON.stringify(value)}`);
 }
 
+// Another worker hears of a change some milliseconds later: asks again until the answer is right.
+async function soon(ask) {
+  const limit = Date.now() + 5000;
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (Date.now() > limit) throw error;
+      await new Promise(resolve => setTimeout(resolve, 10));
+    }
+  }
+}
+
 function within(promise, what, ms = 10000) {
   let timer;
   const late = new Promise((_, reject) => {
@@ -67,4 +80,4 @@ async function run() {
   process.exit(failed ? 1 : 0);
 }
 
-module.exports = { Parse, assert, forget, master, refused, run, someone, step, within };
+module.exports = { Parse, assert, forget, master, refused, run, someone, soon, step, within };

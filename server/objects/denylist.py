@@ -35,6 +35,8 @@ class Denylist:
                 self._check_list(value)
 
     def _check_list(self, items: list[Any]) -> None:
+        if not self._has_bare_values and set(map(type, items)).isdisjoint((dict, list)):
+            return
         for item in items:
             if isinstance(item, dict):
                 self.check(item)

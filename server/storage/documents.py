@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -125,6 +125,18 @@ def encode_pointer(value: Any) -> str:
     return f"{class_name}${object_id}"
 
 
+_KEPT = frozenset((str, bool, type(None)))
+_NUMERIC = frozenset((int, float))
+
+
+def _encode_items(items: Sequence[Any]) -> list[Any]:
+    # PERF: a body may hold millions of plain items, and nobody else is served meanwhile.
+    kinds = set(map(type, items))
+    if kinds <= _KEPT:
+        return list(items)
+    return list(map(encode_number if kinds <= _NUMERIC else encode_nested, items))
+
+
 def encode_nested(value: Any) -> Any:
     """A value inside an Object or Array column. Raises 121 for keys that MongoDB reserves."""
     if isinstance(value, str) or value is None or isinstance(value, bool):
@@ -132,7 +144,7 @@ def encode_nested(value: Any) -> Any:
     if isinstance(value, int | float):
         return encode_number(value)
     if isinstance(value, list | tuple):
-        return [encode_nested(item) for item in value]
+        return _encode_items(value)
     if isinstance(value, datetime | bytes):
         return value
     if not isinstance(value, dict):

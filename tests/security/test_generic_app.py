@@ -223,6 +223,16 @@ WRITES = [
         "another's ACL", "bob", "PUT", "/classes/Note/{note}", {"ACL": {"*": {"write": True}}}, 101
     ),
     Attack("another's away", "bob", "DELETE", "/classes/Note/{note}", None, 101),
+    Attack("a hole in a list", "alice", "PUT", "/classes/Note/{note}", {"tags.99999999": 1}, 102),
+    Attack("a negative place", "alice", "PUT", "/classes/Note/{note}", {"tags.-1": 1}, 102),
+    Attack(
+        "an operation for inserts",
+        "alice",
+        "PUT",
+        "/classes/Note/{note}",
+        {"n": {"__op": "SetOnInsert", "amount": 2}},
+        108,
+    ),
     Attack("a join row", "bob", "POST", "/classes/_Join:users:_Role", {"relatedId": "{bob}"}),
     *(
         Attack("with the read-only key", "read-only", method, path, body, code, status)

@@ -1,4 +1,4 @@
-"""What ``/serverInfo`` promises is there, and nothing else: Parse Dashboard builds its menu of it."""
+"""What ``/serverInfo`` promises is there and nothing else: Parse Dashboard makes its menu of it."""
 
 from __future__ import annotations
 

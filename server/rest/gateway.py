@@ -18,6 +18,7 @@ from server.errors import (
 from server.rest.call import Answer, Call, Route
 from server.rest.cors import Cors
 from server.rest.identify import Identifier, cloud_context, is_in_ranges, make_context
+from server.rest.inflate import inflated
 from server.rest.router import Router
 from server.settings import Settings
 from server.values import dumps, loads
@@ -83,6 +84,8 @@ class Gateway:
         route_path = path[len(self._mount) :] or "/"
         ip = self._ip(scope, headers)
         raw = await self._read(headers, receive)
+        if "content-encoding" in headers:
+            raw = inflated(raw, headers["content-encoding"], self._settings.max_upload_size)
         query = _query_of(scope)
         if "authorization" in headers and "x-parse-application-id" not in headers:
             self._identifier.read_basic(headers)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import MutableMapping
 from dataclasses import replace
 from typing import Any
@@ -178,3 +180,28 @@ async def test_health_and_server_info(shared_api: Api) -> None:
     assert (await shared_api.get("/serverInfo")).status_code == 403
     info = ok(await shared_api.as_master().get("/serverInfo"))
     assert info["parseServerVersion"] and info["features"]["schemas"]["addField"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content", "status"),
+    [
+        ("gzip", gzip.compress(b'{"n":7}'), 201),
+        ("deflate", zlib.compress(b'{"n":7}'), 201),
+        ("identity", b'{"n":7}', 201),
+        ("br", b'{"n":7}', 415),
+        ("gzip", b'{"n":7}', 400),
+        ("gzip", gzip.compress(b'{"n":7}')[:-4], 400),
+        # Unpacked no further than maxUploadSize.
+        ("gzip", gzip.compress(b" " * (64 << 20)), 413),
+    ],
+    ids=["gzip", "deflate", "identity", "unknown", "not packed", "cut off", "bomb"],
+)
+async def test_compressed_bodies(
+    shared_api: Api, encoding: str, content: bytes, status: int
+) -> None:
+    headers = {"Content-Encoding": encoding, "Content-Type": "application/json"}
+    answer = await shared_api.post("/classes/Packed", content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    if status == 201:
+        found = await shared_api.get(f"/classes/Packed/{ok(answer)['objectId']}")
+        assert ok(found)["n"] == 7

@@ -170,6 +170,13 @@ class Fanout:
             event.class_schema, group.operation, owner_exempt=self._owner_exempt
         )
         if access.refusal is not None:
+            # SECURITY: a refusal tells that an object matches; not so of one that the receiver
+            # could not read with the permission either.
+            if not any(
+                state is not None and can_read(state.document, access.caller)
+                for state in (event.before, event.after)
+            ):
+                return
             body = access.refusal.body(sanitize=self._sanitize)
             for member in tuple(group.members):
                 member.receiver.offer(
@@ -177,6 +184,10 @@ class Fanout:
                         body["code"], body["error"], reconnect=False, request_id=member.request_id
                     )
                 )
+            return
+        protection = access.protection
+        if protection is not None and not group.asked.isdisjoint(protection.hidden):
+            # SECURITY: it was subscribed to with rights to these columns that are gone.
             return
         decided = _decide(group, event, access, old_matches, new_matches)
         if decided is None:

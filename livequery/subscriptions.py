@@ -19,7 +19,7 @@ from livequery.identity import Identity
 from livequery.matcher import compile_filter, never
 from livequery.paths import Predicate
 from livequery.patterns import Clock
-from livequery.where import live_filter
+from livequery.where import live_filter, names_in
 from server.errors import Code, ParseError
 from server.schema.classes import ClassSchema
 from server.values import StoredDocument, dumps
@@ -46,12 +46,16 @@ class Member:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """Subscriptions that always get the same: same criteria, rights, keys and watch."""
+    """Subscriptions that always get the same: same criteria, rights, keys and watch.
+
+    ``asked``: the columns that their criteria and watch look at.
+    """
 
     identity: Identity
     keys: frozenset[str] | None
     watch: tuple[str, ...]
     operation: str
+    asked: frozenset[str]
     members: set[Member] = field(default_factory=set)
 
 
@@ -207,7 +211,8 @@ class ClassSubscriptions:
         group_key = (identity, keys, watch)
         group = criteria.groups.get(group_key)
         if group is None:
-            group = Group(identity, keys, watch, criteria.operation)
+            asked = frozenset(name.partition(".")[0] for name in (*names_in(where), *watch))
+            group = Group(identity, keys, watch, criteria.operation, asked)
             criteria.groups[group_key] = group
         group.members.add(member)
         return criteria, group

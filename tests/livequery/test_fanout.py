@@ -268,6 +268,26 @@ async def test_a_lost_permission_is_an_error_for_each_event(world: World) -> Non
     assert not frames[0]["reconnect"] and frames[0]["error"] == "Permission denied"
 
 
+async def test_a_lost_permission_tells_nothing_of_what_others_own(world: World) -> None:
+    """An error for each match would tell what is in objects that the receiver never could read."""
+    world.resolver.log_in("r:1", "u1")
+    client, _ = world.subscribe({"score": {"$gt": 0}}, "r:1")
+    world.schema = replace(NOTE, clp={"find": {}})
+    await world.change({"score": 1, "_rperm": ["u2"]}, {"score": 2, "_rperm": ["u2"]})
+    assert ops(client) == []
+    await world.change({"score": 1, "_rperm": ["u1"]}, {"score": 2, "_rperm": ["u2"]})
+    assert ops(client) == ["error"]
+
+
+async def test_a_column_hidden_since_is_not_guessed_by_events(world: World) -> None:
+    asking, _ = world.subscribe({"$or": [{"score": {"$gt": 0}}]})
+    watching, _ = world.subscribe({}, watch=("score",))
+    plain, _ = world.subscribe({})
+    world.schema = replace(NOTE, protected_fields={"*": ("score",)})
+    await world.change({"score": 1}, {"score": 2})
+    assert (ops(asking), ops(watching), ops(plain)) == ([], [], ["update"])
+
+
 async def test_one_object_by_id_needs_get(world: World) -> None:
     world.schema = replace(NOTE, clp={"find": {}, "get": {"*": True}})
     client, _ = world.subscribe({"objectId": "n1"})

@@ -271,7 +271,7 @@ class EmbeddedMongo:
         host = urllib.parse.quote(str(self.socket_path), safe="")
         uri = f"mongodb://{host}/?directConnection=true"
         limit = time.monotonic() + _START_LIMIT_S
-        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=5000) as client:
+        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=500) as client:
             configured = False
             while True:
                 with contextlib.suppress(PyMongoError):
@@ -280,6 +280,9 @@ class EmbeddedMongo:
                         return
                     if not configured:
                         configured = self._configure(client)
+                # It may be killed again while it recovers from the last time.
+                if self._process is None or self._process.poll() is not None:
+                    raise EmbeddedMongoError(f"mongod ended again; see {self.log_path}")
                 if time.monotonic() > limit:
                     raise EmbeddedMongoError(f"mongod did not become primary; see {self.log_path}")
                 time.sleep(0.01)

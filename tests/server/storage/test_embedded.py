@@ -16,10 +16,11 @@ from pymongo import MongoClient
 
 from server.storage import embedded
 from server.storage.embedded import EmbeddedMongo, EmbeddedMongoError
+from tests.harness.processes import PATIENCE_S, wait_for
 
 
 def client_of(mongo: EmbeddedMongo) -> MongoClient[dict[str, Any]]:
-    return MongoClient(mongo.uri, serverSelectionTimeoutMS=10_000)
+    return MongoClient(mongo.uri, serverSelectionTimeoutMS=20_000)
 
 
 def gone(pid: int) -> bool:
@@ -74,6 +75,29 @@ def test_a_killed_mongod_is_started_again_with_every_acknowledged_write(tmp_path
         client.parse.Note.insert_one({"_id": 200})
         assert client.parse.Note.count_documents({}) == 201
         assert mongo.pid != pid
+
+
+@pytest.mark.parametrize("has_socket", [False, True], ids=["at once", "while it recovers"])
+def test_a_mongod_killed_while_it_starts_again_is_started_once_more(
+    tmp_path: Path, has_socket: bool
+) -> None:
+    with EmbeddedMongo(tmp_path) as mongo, client_of(mongo) as client:
+        client.parse.Note.insert_one({"_id": "kept"})
+        killed = mongo.pid
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+
+        def second() -> int | None:
+            is_there = mongo.pid != killed and (mongo.socket_path.exists() or not has_socket)
+            return mongo.pid if is_there else None
+
+        next_one = wait_for(second, "the second mongod")
+        assert gone(killed)
+        os.kill(next_one, signal.SIGKILL)
+        since = time.monotonic()
+        assert client.parse.Note.find_one() == {"_id": "kept"}
+        assert time.monotonic() - since < PATIENCE_S / 2
+        assert mongo.pid != next_one
 
 
 def test_it_dies_with_a_killed_parent_and_the_next_start_recovers(

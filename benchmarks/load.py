@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -63,7 +64,7 @@ class WrongAnswer(Exception):
     """A server answered something else than it must; the text shows it."""
 
 
-class _Reader(asyncio.Protocol):
+class _Reader(asyncio.Protocol, ABC):
     """One kept connection that reads whole answers with a Content-Length."""
 
     transport: asyncio.Transport
@@ -101,11 +102,11 @@ class _Reader(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.failed(error or ConnectionResetError("the server closed the connection"))
 
-    def answered(self, status: bytes, body: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def answered(self, status: bytes, body: bytes) -> None: ...
 
-    def failed(self, error: Exception) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def failed(self, error: Exception) -> None: ...
 
 
 class Line(_Reader):

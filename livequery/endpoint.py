@@ -33,7 +33,7 @@ from server.access.protected import check_usable
 from server.errors import Code, Forbidden, ParseError
 from server.schema.classes import DEFAULT_FIELDS, ClassSchema, Schema
 from server.settings import Settings
-from server.storage.changes import Change
+from server.storage.changes import LOST, Change
 from server.values import file_url, pointer
 
 logger = logging.getLogger(__name__)
@@ -145,21 +145,27 @@ class LiveQueryServer:
 
     def _on_change(self, change: Change) -> None:
         """The feed's callback: only queues."""
+        if change.op == LOST:
+            self._start_anew("Changes were lost")
+            return
         if change.collection == "_SCHEMA" or change.op not in _SENDS_EVENTS:
             self._on_class_change(change)
             return
         if change.collection not in self._subscriptions:
             return
         if len(self._pending) >= _MAX_PENDING:
-            # Clients that connect anew read the objects again; a gap nobody hears of is worse.
-            logger.error("LiveQuery cannot keep up with the writes; all clients start anew")
-            self._pending.clear()
-            self._close_all(TOO_SLOW)
+            self._start_anew("LiveQuery cannot keep up with the writes")
             return
         # A collection that was made anew keeps no old states until it is told to.
         self._prepare(change.collection)
         self._pending.append(change)
         self._has_pending.set()
+
+    def _start_anew(self, why: str) -> None:
+        """Clients that connect anew read the objects again; a gap nobody hears of is worse."""
+        logger.error("%s; all clients start anew", why)
+        self._pending.clear()
+        self._close_all(TOO_SLOW)
 
     async def _drain(self) -> None:
         """Deliver changes one after the other, in the order of their commits."""

@@ -51,14 +51,9 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-_CACHED_COLLECTIONS: Watched = (
-    "_SCHEMA",
-    "_Session",
-    "_User",
-    "_Role",
-    "_Hooks",
-    re.compile(r"_Join:(users|roles):_Role"),
-)
+_CACHED: Watched = ("_SCHEMA", "_Hooks", re.compile(r"_Join:(users|roles):_Role"))
+# Of these nothing can be cached before it exists.
+_CACHED_ONCE_MADE = ("_Session", "_User", "_Role")
 
 
 class App:
@@ -97,7 +92,9 @@ class App:
         self.files = Files(GridFs(self.database), settings)
         backend = Backend(self.objects, self.triggers, self.resolver, WholeFiles(self.files))
         self.cloud = CloudCode(settings.cloud, backend) if settings.cloud else None
-        self.feed = ChangeFeed(self.database, collections=self._watched)
+        self.feed = ChangeFeed(
+            self.database, collections=self._watched, without_inserts=_CACHED_ONCE_MADE
+        )
         self._live_classes = settings.live_query.class_names
         # The caches hear of a change before LiveQuery does, which asks them.
         self.feed.subscribe(self._on_change, self._on_feed_state)
@@ -204,7 +201,7 @@ class App:
 
     def _watched(self) -> Watched:
         live = (re.compile(pattern) for pattern in self._live_classes)
-        return (*_CACHED_COLLECTIONS, *live)
+        return (*_CACHED, *live)
 
     def _on_change(self, change: Change) -> None:
         if change.collection == "_SCHEMA":

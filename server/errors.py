@@ -53,7 +53,7 @@ class Code(IntEnum):
 
 SANITIZED = "Permission denied"
 
-_STATUS = {Code.OBJECT_NOT_FOUND: 404, Code.INTERNAL_SERVER_ERROR: 500}
+_STATUS: dict[int, int] = {Code.OBJECT_NOT_FOUND: 404, Code.INTERNAL_SERVER_ERROR: 500}
 
 
 class ParseError(Exception):
@@ -66,7 +66,7 @@ class ParseError(Exception):
         super().__init__(code, message)
         self.code = int(code)
         self.message = message
-        self.http_status = http_status or _STATUS.get(code, 400)  # type: ignore[call-overload]
+        self.http_status = http_status or _STATUS.get(code, 400)
 
     def body(self, *, sanitize: bool) -> dict[str, Any]:
         """The JSON body. ``sanitize``: hide why a right was refused (see `Forbidden`)."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pymongo import AsyncMongoClient
 
-from server.storage.changes import Change, ChangeFeed
+from server.storage.changes import LOST, Change, ChangeFeed
 from server.storage.embedded import EmbeddedMongo
 from server.storage.mongo import Database
 
@@ -65,7 +65,7 @@ async def reader() -> Reader:
 @pytest.fixture
 async def feed(database: Database, reader: Reader) -> AsyncIterator[ChangeFeed]:
     names = ["Note", "_Session", re.compile(r"_Join:.*:_Role")]
-    feed = ChangeFeed(database, collections=lambda: names)
+    feed = ChangeFeed(database, collections=lambda: names, without_inserts=["_User"])
     feed.subscribe(reader.on_change, reader.states.append)
     await feed.ensure_images(["Note"])
     await feed.start()
@@ -84,15 +84,18 @@ async def test_each_kind_of_write_with_its_images(
     await database.delete("Note", {"_id": "a"})
     await database.insert("_Session", {"_id": "s"})
     await database.update_one("_Session", {"_id": "s"}, {"$set": {"x": 1}})
+    await database.insert("_User", {"_id": "u"})
+    await database.delete("_User", {"_id": "u"})
     await database.insert("_Join:users:_Role", {"_id": "j"})
     await database.drop("Note")
-    await reader.until(lambda: len(reader.changes) == 7)
+    await reader.until(lambda: len(reader.changes) == 8)
     assert reader.changes == [
         Change("Note", "insert", "a", None, {"_id": "a", "stars": 1}),
         Change("Note", "update", "a", {"_id": "a", "stars": 1}, {"_id": "a", "stars": 2}),
         Change("Note", "delete", "a", {"_id": "a", "stars": 2}, None),
         Change("_Session", "insert", "s", None, {"_id": "s"}),
         Change("_Session", "update", "s", None, None),
+        Change("_User", "delete", "u", None, None),
         Change("_Join:users:_Role", "insert", "j", None, {"_id": "j"}),
         Change("Note", "drop", None, None, None),
     ]
@@ -171,6 +174,8 @@ async def test_a_forgotten_place_starts_anew_and_tells_so(
     await feed.start()
     await reader.until(lambda: feed.is_live)
     assert reader.states == [True, False, True]
+    # Who must know of every change is told that some may have gone by.
+    assert reader.changes[-1] == Change("", LOST, None, None, None)
     await database.insert("Note", {"_id": "after"})
     await reader.until(lambda: bool(reader.changes) and reader.changes[-1].key == "after")
 

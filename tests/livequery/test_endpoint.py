@@ -20,7 +20,7 @@ from livequery.endpoint import LiveQueryServer
 from livequery.push import PushProtocol, text_frame
 from server.schema.classes import DEFAULT_FIELDS, ClassSchema, Schema
 from server.settings import LiveQueryOptions, Settings
-from server.storage.changes import Change
+from server.storage.changes import LOST, Change
 from server.values import Field
 from tests.livequery.test_fanout import FakeResolver
 
@@ -44,8 +44,11 @@ class FakeFeed:
         self.imaged += class_names
 
     def insert(self, class_name: str = "Note", **fields: Any) -> None:
+        self.tell(Change(class_name, "insert", "n1", None, {**BASE, **fields}))
+
+    def tell(self, change: Change) -> None:
         assert self._tell is not None
-        self._tell(Change(class_name, "insert", "n1", None, {**BASE, **fields}))
+        self._tell(change)
 
 
 class FakeSchema:
@@ -306,6 +309,16 @@ async def test_shutdown_tells_clients_to_go_away(server: Server) -> None:
     with pytest.raises(ConnectionClosed) as closed:
         await hear(client)
     assert closed.value.rcvd is not None and closed.value.rcvd.code == 1001
+
+
+async def test_clients_start_anew_when_changes_were_lost(server: Server) -> None:
+    client = await server.open()
+    await subscribe(client)
+    server.feed.tell(Change("", LOST, None, None, None))
+    with pytest.raises(ConnectionClosed) as closed:
+        await hear(client)
+    assert closed.value.rcvd is not None and closed.value.rcvd.code == 1013
+    assert (await subscribe(await server.open()))["op"] == "subscribed"
 
 
 async def test_a_client_that_misses_a_pong_is_closed() -> None:

@@ -27,11 +27,17 @@ async def newcomer_is_patient(request: cloud.Trigger) -> None:
 
 
 @cloud.before_login
-async def log_in(request: cloud.Trigger) -> None:
-    user = request.object
-    if user.get("username") == audit.SYSTEM:
+async def system_stays_out(request: cloud.Trigger) -> None:
+    if request.object.get("username") == audit.SYSTEM:
         raise guards.forbidden("This account cannot log in.")
-    await audit.record(user.id, "_User", user.id, "login", "login", {})
+
+
+@cloud.after_login
+async def logged_in(request: cloud.Trigger) -> None:
+    """One entry for each log-in; who logs in as somebody else by the master key is the system."""
+    user = request.object
+    actor = None if request.master else user.id
+    await audit.record(actor, "_User", user.id, "login", "login", {})
 
 
 @cloud.before_delete("_User")

@@ -115,7 +115,8 @@ class Login:
         return Saved(user["_id"], answer, status=200)
 
     async def log_in_as(self, ctx: Context, user_id: Any) -> WireObject:
-        """A session of any user, for the master key. No hooks run.
+        """A session of any user, for the master key. Of the hooks, only afterLogin runs: it may
+        keep account of log-ins, while none may refuse the master key.
 
         Raises 119 for other callers, 162 without a user id, 101 for an unknown one.
         """
@@ -135,6 +136,7 @@ class Login:
             created_with("login", "masterkey"),
             installation_id=ctx.installation_id,
         )
+        await self._after_login(ctx, user, session["sessionToken"])
         answer = await self._objects.render(ctx, CLASS, user)
         answer["sessionToken"] = session["sessionToken"]
         return answer
@@ -250,14 +252,17 @@ class Login:
         session = await self._sessions.create(user["_id"], how, installation_id=ctx.installation_id)
         token = session["sessionToken"]
         entered = ctx.acting_as(await self._resolver.resolve(token), ctx.cloud)
-        if self._hooks.has(Kind.AFTER_LOGIN, CLASS):
-            seen = await self._objects.render(ctx.acting_as(MASTER), CLASS, user)
-            seen |= {"className": CLASS, "sessionToken": token}
-            call = TriggerCall(Kind.AFTER_LOGIN, CLASS, entered, object=seen)
-            await self._hooks.run(Kind.AFTER_LOGIN, call)
+        await self._after_login(entered, user, token)
         answer = await self._as_seen(ctx if ctx.caller.is_privileged else entered, user)
         answer["sessionToken"] = token
         return answer
+
+    async def _after_login(self, ctx: Context, user: StoredDocument, token: str) -> None:
+        if self._hooks.has(Kind.AFTER_LOGIN, CLASS):
+            seen = await self._objects.render(ctx.acting_as(MASTER), CLASS, user)
+            seen |= {"className": CLASS, "sessionToken": token}
+            call = TriggerCall(Kind.AFTER_LOGIN, CLASS, ctx, object=seen)
+            await self._hooks.run(Kind.AFTER_LOGIN, call)
 
     async def _as_seen(self, ctx: Context, user: StoredDocument) -> WireObject:
         """The user as the caller may see it; the mere id when that is not at all."""

@@ -96,6 +96,13 @@ async def test_log_ins_by_a_provider(anyone: Api, master: Api) -> None:
     assert len(await entries(master, user, action="login")) == 1
 
 
+async def test_log_ins_by_the_master_key(anyone: Api, master: Api) -> None:
+    user = await anyone.sign_up(f"user-{random_string(8)}")
+    ok(await master.post("/loginAs", {"userId": user.id}))
+    (entry,) = await entries(master, user.id, action="login")
+    assert entry["actor"]["objectId"] != user.id
+
+
 async def test_function_calls_also_refused_ones(alice: Patient, master: Api) -> None:
     where = {"actor": alice.api.pointer()}
     body = {"medicationId": "SECRETMED", "SECRETKEY": 1}

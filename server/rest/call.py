@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from server.access.caller import Context
 from server.errors import Forbidden, master_key_required
@@ -38,12 +38,6 @@ class Call:
             raise master_key_required()
         if write and self.ctx.caller.is_read_only:
             raise Forbidden("read-only masterKey isn't allowed to perform this operation.")
-
-
-class ByteStream(Protocol):
-    """A body sent in pieces."""
-
-    def __aiter__(self) -> Any: ...
 
 
 @dataclass(slots=True)

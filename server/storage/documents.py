@@ -28,7 +28,6 @@ STORED_NAMES: Mapping[str, str] = {
 }
 """Wire names that are stored under another name in every class that has them."""
 
-_WIRE_NAMES = {stored: wire for wire, stored in STORED_NAMES.items()}
 _AUTH_DATA = "_auth_data_"
 _INT32 = 2**31
 _ISO = re.compile(r"\d{4}-\d\d-\d\d(T[\d:.]+(Z|[+-]\d\d:?\d\d)?)?\Z")
@@ -397,10 +396,3 @@ class Layout:
             for key, value in document.items()
             if key[:1] == "_" and key not in self._readers and not key.startswith(("_p_", "_acl"))
         }
-
-    @staticmethod
-    def wire_name(stored_key: str) -> str:
-        """The wire name of a storage key, for messages to clients."""
-        if stored_key.startswith("_p_"):
-            return stored_key[3:]
-        return _WIRE_NAMES.get(stored_key, stored_key)
